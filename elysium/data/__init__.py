@@ -1,0 +1,1 @@
+"""Records, samples, the simulator, decoding and storage: everything between a video file and a training sample."""
