@@ -91,7 +91,9 @@ class ModelSettings(Section):
     init_from: str | None = Field(None, description="a checkpoint to start from; None builds one of the sizes below")
     image_size: int = Field(64, ge=8)
     patch_size: int = Field(8, ge=1)
-    num_visual_tokens: int = Field(12, ge=1, description="kept of each frame's patches; 12 of 64 is the paper's 108/576")
+    num_visual_tokens: int = Field(
+        12, ge=1, description="kept of each frame's patches; 12 of 64 is the paper's 108/576"
+    )
     selector: Literal["gated", "mixed", "strided", "concat", "cross_attention", "none"] = "gated"
     vision_hidden: int = Field(96, ge=8)
     vision_layers: int = Field(4, ge=2)

@@ -80,7 +80,7 @@ class Conversation:
 
 
 def frames_text(num_frames: int, *, number_single_frame: bool = False) -> str:
-    """Returns the placeholders of a clip's frames, ending in a newline.
+    r"""Returns the placeholders of a clip's frames, ending in a newline.
 
     Args:
         num_frames: At least 1.
@@ -88,7 +88,7 @@ def frames_text(num_frames: int, *, number_single_frame: bool = False) -> str:
 
     Example:
         >>> frames_text(2)
-        'Frame 1: <image>, Frame 2: <image>\\n'
+        'Frame 1: <image>, Frame 2: <image>\n'
     """
     if num_frames < 1:
         raise ValueError(f"a conversation shows at least one frame, got {num_frames}")
@@ -100,7 +100,7 @@ def frames_text(num_frames: int, *, number_single_frame: bool = False) -> str:
 def build_prompt(question: str, num_frames: int, *, number_single_frame: bool = False) -> str:
     """Returns the prompt of one question about `num_frames` frames, ready for the tokenizer."""
     frames = frames_text(num_frames, number_single_frame=number_single_frame)
-    return f"{SYSTEM_TEXT}USER: {frames}{question} ASSISTANT:"
+    return f"{SYSTEM_TEXT}USER: {frames}{question}ASSISTANT:"
 
 
 def ask(
@@ -128,7 +128,7 @@ def ask(
         ValueError: If the task's expression, box or question is missing.
 
     Example:
-        >>> ask(Task.REC, 1, expression="the red car").endswith("the red car and provide its coordinates. ASSISTANT:")
+        >>> ask(Task.REC, 1, expression="the red car").endswith("the red car and provide its coordinates.ASSISTANT:")
         True
     """
     texts = PHRASINGS[task]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from elysium.cli import print_json
+from elysium.errors import UsageError
 from elysium.pipeline.steps import STEPS, step
 from elysium.pipeline.workspace import Workspace
 
@@ -19,6 +20,88 @@ def pipeline() -> None:
     """Run the whole retraining pipeline, or write it for Kubeflow."""
 
 
+@pipeline.command("run")
+@click.option("--preset", default=None, help="nano (default), or a YAML file of the same form.")
+@click.option("--workspace", default=None, metavar="DIR", help="The run's folder; by default runs/<date-time>.")
+@click.option(
+    "--resume", default=None, metavar="RUN", help="Go on with an earlier run: its id, its folder, or `latest`."
+)
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "airflow"]),
+    default="local",
+    help="Who starts the steps.",
+    show_default=True,
+)
+@set_option
+@json_option
+def run_command(
+    preset: str | None,
+    workspace: str | None,
+    resume: str | None,
+    runner: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Run the whole table of steps: from videos to a measured model that was promoted, or why it was not.
+
+    \b
+    Registry and data versions are kept beside the run's folder (runs/mlflow, runs/dvc-remote), so that the next
+    run's model is compared with this one's.
+    Exit codes: 0 done, 1 failed, 2 bad usage, 3 a quality gate said no.
+
+    Examples:
+      elysium pipeline run
+      elysium pipeline run --set training.finetune.steps=20 --set ingest.source=my_videos/
+      elysium pipeline run --resume latest
+    """
+    from elysium.pipeline.runner import find_run, new_run, run_table, write_report
+    from elysium.pipeline.summary import print_summary, summarise
+
+    if resume is not None and workspace is not None:
+        raise UsageError("--resume names the run already; leave --workspace out")
+    place = Workspace.at(find_run(resume) if resume is not None else workspace or new_run())
+    place.settings(preset, overrides, keep=True)
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    say(f"run {place.run_id} in {place.root}")
+    if runner == "airflow":
+        from elysium.pipeline.airflow import run_dag
+
+        code = run_dag(place.root, say=say)
+    else:
+        code = run_table(place, say).exit_code
+    summary = summarise(place, write_report(place))
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(place, summary)
+    return code
+
+
+@pipeline.command("report")
+@click.argument("run", metavar="RUN")
+@json_option
+def report_command(run: str, as_json: bool) -> None:
+    """Write RUN's report.html again from what it has published, and print its summary.
+
+    \b
+    Example:
+      elysium pipeline report latest
+    """
+    from elysium.pipeline.runner import find_run, write_report
+    from elysium.pipeline.summary import print_summary, summarise
+
+    place = Workspace.at(find_run(run))
+    summary = summarise(place, write_report(place))
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(place, summary)
+
+
 @click.command("step")
 @click.argument("name", type=click.Choice([row.name for row in STEPS]), metavar="NAME")
 @click.option("--workspace", required=True, metavar="URI", help="The run's folder; made if it is not there.")
@@ -30,6 +113,7 @@ def step_command(name: str, workspace: str, preset: str | None, overrides: tuple
 
     \b
     Exit codes: 0 done, 1 failed, 2 bad usage, 3 a quality gate said no.
+
     Example:
       elysium step curate --workspace runs/first --set curate.min_iou=0.4
     """

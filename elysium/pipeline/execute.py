@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from elysium.config import Settings
 from elysium.errors import ElysiumError, GateRefused
@@ -95,12 +96,11 @@ def run_step(workspace: Workspace, step: Step, settings: Settings) -> Outcome:
 
 def _run(workspace: Workspace, step: Step, context: StepContext, key: str) -> Manifest:
     started, clock = now(), time.monotonic()
-    status, refusal = "done", None
+    status: Literal["done", "refused"] = "done"
     try:
         result = step.load()(context)
     except GateRefused as error:
-        status, refusal = "refused", str(error)
-        result = StepResult(summary=refusal)
+        status, result = "refused", StepResult(summary=str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ElysiumError(
