@@ -30,6 +30,8 @@ from elysium.pipeline.workspace import (
 
 logger = logging.getLogger(__name__)
 
+# What a full disk, a spent quota and a file size limit answer; a step must never take these for a bad clip.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEY = ".key"
 
 
@@ -102,10 +104,10 @@ def _run(workspace: Workspace, step: Step, context: StepContext, key: str) -> Ma
     except GateRefused as error:
         status, result = "refused", StepResult(summary=str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             raise ElysiumError(
-                f"step {step.name}: no space left on the device while writing {error.filename or context.output}; "
-                "free some space and run it again: finished work is kept"
+                f"step {step.name}: no space left on the device while writing {error.filename or context.output} "
+                f"({error.strerror}); free some space and run it again: finished work is kept"
             ) from error
         raise
     (context.output / _KEY).unlink(missing_ok=True)

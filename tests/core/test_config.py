@@ -56,7 +56,7 @@ def test_a_preset_can_be_a_file(tmp_path):
 def test_a_broken_preset_file_is_told(tmp_path, content):
     path = tmp_path / "own.yaml"
     path.write_text(content)
-    with pytest.raises(UsageError, match="own.yaml"):
+    with pytest.raises(UsageError, match=r"own.yaml"):
         load_settings(str(path))
 
 

@@ -33,7 +33,8 @@ def test_training_draws_from_several_phrasings(task):
 
 
 @pytest.mark.parametrize(
-    ("task", "missing"), [(Task.SOT, "box"), (Task.RSOT, "expression"), (Task.REC, "expression"), (Task.VQA, "question")]
+    ("task", "missing"),
+    [(Task.SOT, "box"), (Task.RSOT, "expression"), (Task.REC, "expression"), (Task.VQA, "question")],
 )
 def test_a_question_without_its_object_is_refused(task, missing):
     with pytest.raises(ValueError, match=f"needs {missing}="):

@@ -61,7 +61,9 @@ def test_a_failure_shows_the_last_lines_and_the_way_on(tmp_path):
     assert f"elysium pipeline run --resume {place.root}" in text
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("pipeline", "--help"), ("pipeline", "run", "--help"), ("step", "-h")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("pipeline", "--help"), ("pipeline", "run", "--help"), ("step", "-h")]
+)
 def test_help_shows_an_example(arguments, tmp_path):
     result = elysium(*arguments, cwd=tmp_path)
     assert result.returncode == 0

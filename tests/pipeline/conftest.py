@@ -1,0 +1,69 @@
+"""One finished toy run, shared by the tests that look at it or start from parts of it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from elysium.pipeline.steps import dependencies, step
+from elysium.pipeline.workspace import Workspace
+
+TOY = Path(__file__).parents[1] / "toy.yaml"
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """The preset of the end-to-end tests."""
+    return TOY
+
+
+@pytest.fixture(scope="session")
+def elysium():
+    """Runs the command line in a process of its own and returns how it ended."""
+
+    def run(*arguments, cwd, check=None, **options):
+        result = subprocess.run(
+            [sys.executable, "-m", "elysium.cli", *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+            **options,
+        )
+        if check is not None:
+            assert result.returncode == check, f"exit code {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, elysium):
+    """The workspace of a toy run that went through the local runner, and the JSON it ended with."""
+    home = tmp_path_factory.mktemp("home")
+    result = elysium("pipeline", "run", "--preset", TOY, "--workspace", home / "first", "--json", cwd=home, check=0)
+    return Workspace.at(home / "first"), json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def started(finished, tmp_path):
+    """Makes a new run that has everything before a step, and nothing of the step or after it."""
+
+    def make(name):
+        source, _ = finished
+        place = Workspace.at(tmp_path / "run")
+        place.settings(str(TOY))
+        needed = list(dependencies(step(name)))
+        while needed:
+            row = step(needed.pop())
+            if not place.folder(row).exists():
+                shutil.copytree(source.folder(row), place.folder(row))
+                needed.extend(dependencies(row))
+        return place
+
+    return make
