@@ -1,0 +1,86 @@
+"""A new model from settings, or one to go on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import CLIPVisionConfig, LlamaConfig
+
+from elysium.config import ModelSettings
+from elysium.errors import UsageError
+from elysium.model.configuration import ElysiumConfig
+from elysium.model.modeling import ElysiumForConditionalGeneration
+from elysium.model.processor import ElysiumProcessor
+from elysium.model.tokenizer import build_tokenizer
+from elysium.prompts import IMAGE_TOKEN
+
+
+def build_model(settings: ModelSettings, seed: int) -> tuple[ElysiumForConditionalGeneration, ElysiumProcessor]:
+    """Returns a model with random weights and the nano tokenizer, or the checkpoint that the settings name.
+
+    Args:
+        settings: Sizes, or `init_from`.
+        seed: Of the random weights; the caller's random state is left as it was.
+
+    Raises:
+        UsageError: If `init_from` is no checkpoint folder.
+    """
+    if settings.init_from is not None:
+        return load_checkpoint(settings.init_from)
+    tokenizer = build_tokenizer(settings.max_positions)
+    image_token = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+    config = ElysiumConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=settings.vision_hidden,
+            intermediate_size=4 * settings.vision_hidden,
+            num_hidden_layers=settings.vision_layers,
+            num_attention_heads=settings.vision_heads,
+            image_size=settings.image_size,
+            patch_size=settings.patch_size,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=settings.llm_hidden,
+            intermediate_size=4 * settings.llm_hidden,
+            num_hidden_layers=settings.llm_layers,
+            num_attention_heads=settings.llm_heads,
+            num_key_value_heads=settings.llm_heads,
+            max_position_embeddings=settings.max_positions,
+            tie_word_embeddings=False,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        selector_type=settings.selector,
+        num_visual_tokens=settings.num_visual_tokens,
+        image_token_id=image_token,
+        coordinate_scale=settings.coordinate_scale,
+        coordinate_maximum=settings.coordinate_maximum,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ElysiumForConditionalGeneration(config)
+    processor = ElysiumProcessor(
+        tokenizer,
+        image_size=settings.image_size,
+        tokens_per_frame=config.tokens_per_frame,
+        image_token_id=image_token,
+        coordinate_scale=settings.coordinate_scale,
+        coordinate_maximum=settings.coordinate_maximum,
+    )
+    return model, processor
+
+
+def load_checkpoint(folder: str | Path) -> tuple[ElysiumForConditionalGeneration, ElysiumProcessor]:
+    """Returns the model and processor of a checkpoint folder, ready for inference.
+
+    Raises:
+        UsageError: If the folder does not hold one.
+    """
+    path = Path(folder)
+    missing = [name for name in ("config.json", "model.safetensors") if not (path / name).is_file()]
+    if missing and not (path / "model.safetensors.index.json").is_file():
+        raise UsageError(f"{path} is no checkpoint: it lacks {', '.join(missing)}")
+    model = ElysiumForConditionalGeneration.from_pretrained(path)
+    return model.eval(), ElysiumProcessor.from_pretrained(path)
