@@ -129,6 +129,7 @@ class PhaseSettings(Section):
     mixture: dict[str, float] = Field(description="weights of the tasks: sot, rsot, rec, reg, video-reg, vqa")
     clip_frames: tuple[int, int] = Field((2, 8), description="fewest and most frames of a clip, drawn uniformly")
     clip_interval: tuple[int, int] = Field((1, 60), description="smallest and largest interval, drawn uniformly")
+    num_visual_tokens: int | None = Field(None, ge=1, description="kept of each frame; None is the model's own")
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)

@@ -74,7 +74,7 @@ class BoxesGrammar:
 
 
 class BoxesState:
-    """One answer under a `BoxesGrammar`: fixed text, number, fixed text, …
+    """One answer under a `BoxesGrammar`: fixed text and numbers in turn.
 
     Attributes:
         values: The coordinates written so far.

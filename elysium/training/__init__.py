@@ -1,0 +1,1 @@
+"""The three training phases on Hugging Face's Trainer: samples, phases, exact resume (PROTOCOL §4)."""

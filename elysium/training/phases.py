@@ -1,0 +1,98 @@
+"""What a phase trains, and whether its samples fit the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elysium.boxes import BoxCodec
+from elysium.config import Part, PhaseSettings
+from elysium.errors import UsageError
+from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
+from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
+
+PARTS: tuple[Part, ...] = ("vision", "selector", "projector", "llm")
+_LONG_EXPRESSION = " ".join(["something"] * 20)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Longest sample of a phase, in tokens.
+
+    Attributes:
+        text: Of prompt and answer without the frames.
+        visual: Of the frames.
+        limit: What the language model takes.
+    """
+
+    text: int
+    visual: int
+    limit: int
+
+    @property
+    def total(self) -> int:
+        """Text and frames together."""
+        return self.text + self.visual
+
+
+def freeze(model: ElysiumForConditionalGeneration, phase: PhaseSettings) -> int:
+    """Lets only the phase's parts train; returns the number of parameters that do."""
+    for name in PARTS:
+        model.part(name).requires_grad_(name in phase.trains)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def set_token_budget(model: ElysiumForConditionalGeneration, processor: ElysiumProcessor, count: int | None) -> None:
+    """Makes model and processor keep `count` tokens of each frame; None leaves them as they are.
+
+    Raises:
+        UsageError: If the model's selector keeps a number of tokens that cannot change, or a frame has fewer.
+    """
+    config = model.config
+    if count is None or count == config.tokens_per_frame:
+        return
+    if config.selector_type not in ("gated", "strided"):
+        raise UsageError(
+            f"num_visual_tokens={count}: the selector {config.selector_type!r} keeps {config.tokens_per_frame} tokens "
+            "and no other number; gated and strided can change it"
+        )
+    if count > config.num_patches:
+        raise UsageError(f"num_visual_tokens={count} exceeds the {config.num_patches} patches of a frame")
+    config.num_visual_tokens = count
+    model.selector.num_kept = count
+    processor.tokens_per_frame = count
+
+
+def longest_sample(processor: ElysiumProcessor, phase: PhaseSettings, limit: int) -> Lengths:
+    """Returns the lengths of the longest sample that the phase can draw."""
+    longest = Lengths(0, 0, limit)
+    for name, weight in phase.mixture.items():
+        task = Task(name)
+        if weight == 0 or task is Task.VQA:
+            continue
+        count = 1 if task in (Task.REC, Task.REG) else phase.clip_frames[1]
+        box = [0.11, 0.22, 0.33, 0.44]
+        describes = task in (Task.REG, Task.VIDEO_REG)
+        answer = description_answer(_LONG_EXPRESSION) if describes else boxes_answer([box] * count, BoxCodec(100, 99))
+        answered = len(processor.encode_answer(answer))
+        for phrasing in range(len(PHRASINGS[task])):
+            prompt = ask(task, count, expression=_LONG_EXPRESSION, box=box, phrasing=phrasing)
+            visual = count * processor.tokens_per_frame
+            text = len(processor.encode_prompt(prompt)) - visual + answered
+            longest = max(longest, Lengths(text, visual, limit), key=lambda lengths: lengths.total)
+    return longest
+
+
+def check_lengths(processor: ElysiumProcessor, phase: PhaseSettings, name: str, limit: int) -> Lengths:
+    """Returns `longest_sample`, if the model takes it.
+
+    Raises:
+        UsageError: If a sample of the phase can be longer than the model's context (PROTOCOL §2, lengths).
+    """
+    longest = longest_sample(processor, phase, limit)
+    if longest.total > limit:
+        raise UsageError(
+            f"training.{name}: a clip of {phase.clip_frames[1]} frames takes {longest.text} text and {longest.visual} "
+            f"visual tokens, {longest.total} in all, but the model takes {limit}; lower clip_frames or "
+            "num_visual_tokens, or raise model.max_positions"
+        )
+    return longest

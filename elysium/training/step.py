@@ -1,0 +1,88 @@
+"""The steps `warmup`, `pretrain` and `finetune`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from elysium.config import PhaseSettings
+from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, build_model, load_checkpoint
+from elysium.pipeline.steps import StepContext, StepResult
+from elysium.pipeline.workspace import write_atomic
+from elysium.registry.tracking import phase_run
+from elysium.training.phases import check_lengths, freeze, set_token_budget
+from elysium.training.samples import TrackSamples
+from elysium.training.trainer import train_phase
+
+
+def warmup(context: StepContext) -> StepResult:
+    """Trains the new parts of a new model (paper §4, stage 1; PROTOCOL §4)."""
+    return _run(context, "warmup", *build_model(context.settings.model, context.settings.seed))
+
+
+def pretrain(context: StepContext) -> StepResult:
+    """Trains the whole model on single frames."""
+    return _run(context, "pretrain", *load_checkpoint(context.inputs["warmup"] / "model"))
+
+
+def finetune(context: StepContext) -> StepResult:
+    """Trains the whole model on clips of tracked objects."""
+    return _run(context, "finetune", *load_checkpoint(context.inputs["pretrain"] / "model"))
+
+
+def _run(
+    context: StepContext, name: str, model: ElysiumForConditionalGeneration, processor: ElysiumProcessor
+) -> StepResult:
+    phase: PhaseSettings = getattr(context.settings.training, name)
+    torch.set_num_threads(context.settings.training.threads)
+    budget = model.config.tokens_per_frame
+    set_token_budget(model, processor, phase.num_visual_tokens)
+    limit = model.config.text_config.max_position_embeddings
+    longest = check_lengths(processor, phase, name, limit)
+    trained = freeze(model, phase)
+    data = context.inputs["snapshot"] / "data"
+    samples = TrackSamples(data, name, phase, processor.image_size, context.settings.seed, processor.codec)
+    started = time.monotonic()
+    with phase_run(context, name) as run:
+        run.log_params({**phase.model_dump(mode="json"), "trained_parameters": trained, "data": _data_hash(context)})
+        state = context.output / "trainer"
+        history = train_phase(model, processor, samples, phase, state, context.settings.seed, run.log_metrics)
+        mlflow_run = run.run_id
+    set_token_budget(model, processor, budget)
+    save_model(model, processor, context.output / "model")
+    write_atomic(context.output / "history.json", json.dumps(history, indent=1))
+    details = {
+        "phase": phase.model_dump(mode="json"),
+        "trained_parameters": trained,
+        "longest_sample": {"text": longest.text, "visual": longest.visual, "limit": longest.limit},
+        "samples": phase.steps * phase.batch_size,
+        "seconds": round(time.monotonic() - started, 1),
+        "mlflow_run": mlflow_run,
+    }
+    write_atomic(context.output / "training.json", json.dumps(details, indent=1))
+    shutil.rmtree(state, ignore_errors=True)
+    loss = history[-1]["loss"] if history else float("nan")
+    return StepResult(
+        summary=f"{phase.steps} steps of {phase.batch_size} samples, {trained / 1e6:.2f} M parameters, loss {loss:.3f}",
+        metrics={"steps": phase.steps, "trained_parameters": trained, "loss": loss},
+    )
+
+
+def save_model(model: ElysiumForConditionalGeneration, processor: ElysiumProcessor, folder: Path) -> None:
+    """Writes a checkpoint folder that is either whole or not there."""
+    scratch = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    model.requires_grad_(True)
+    model.save_pretrained(scratch)
+    processor.save_pretrained(scratch)
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.rename(folder)
+
+
+def _data_hash(context: StepContext) -> str:
+    lineage = json.loads((context.inputs["snapshot"] / "lineage.json").read_text(encoding="utf-8"))
+    return str(lineage["data_hash"])
