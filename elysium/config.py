@@ -41,6 +41,7 @@ class IngestSettings(Section):
 class RawQualitySettings(Section):
     """What the raw gate asks of clips."""
 
+    min_clips: int = Field(1, ge=1)
     min_seconds: float = Field(0.5, gt=0)
     max_seconds: float = Field(600, gt=0)
     min_frame_rate: float = Field(1, gt=0)
@@ -76,6 +77,7 @@ class TrackQualitySettings(Section):
     min_words: int = Field(1, ge=1)
     max_words: int = Field(20, ge=1)
     max_reject_share: float = Field(0.98, gt=0, le=1, description="of all candidates, for all reasons together")
+    max_reason_share: float = Field(0.95, gt=0, le=1, description="of all candidates, for any one reason")
 
 
 class SnapshotSettings(Section):

@@ -1,0 +1,1 @@
+"""Captions become chunks, boxes, tracks, and after every filter ElysiumTrack records (PROTOCOL §6)."""

@@ -1,0 +1,94 @@
+"""The seams of curation: who names objects, who finds them and who follows them, whatever is installed (DESIGN §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from elysium.boxes import FloatArray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a source video.
+
+    Attributes:
+        image: Shape `(h, w, 3)`, uint8, RGB.
+        index: Position in the source video in decoding order, from 0; frames that were not sampled count too.
+        timestamp: Presentation time in seconds.
+    """
+
+    image: npt.NDArray[np.uint8]
+    index: int
+    timestamp: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One noun chunk of a caption.
+
+    Attributes:
+        text: As it is asked for and recorded, its first letter lower case unless it is a name or an abbreviation.
+        head: The noun that says what it is, lower case.
+        words: All words, lower case.
+    """
+
+    text: str
+    head: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One place where a phrase was found.
+
+    Attributes:
+        phrase: The phrase, as it was asked for.
+        box: Normalised `(x1, y1, x2, y2)` in [0, 1].
+        confidence: In [0, 1].
+    """
+
+    phrase: str
+    box: tuple[float, float, float, float]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Track:
+    """One object through a sequence of frames.
+
+    Attributes:
+        boxes: Shape `(T, 4)`, normalised `(x1, y1, x2, y2)` in [0, 1]; zeros where the object was lost.
+        confidence: Shape `(T,)`, in [0, 1].
+    """
+
+    boxes: FloatArray
+    confidence: FloatArray
+
+
+class Chunker(Protocol):
+    """Names the objects of a caption."""
+
+    def chunk(self, caption: str) -> list[Chunk]:
+        """Returns the noun chunks of `caption` in its order, also those that later filters drop."""
+
+
+class Grounder(Protocol):
+    """Finds objects by name in one frame."""
+
+    def knows(self, phrase: str) -> bool:
+        """Returns whether such an object could be found at all."""
+
+    def ground(self, frame: Frame, phrases: Sequence[str]) -> list[Detection]:
+        """Returns every detection of any of the phrases, the most confident first for each phrase."""
+
+
+class Tracker(Protocol):
+    """Follows an object from a box."""
+
+    def track(self, frames: Sequence[Frame], box: Sequence[float]) -> Track:
+        """Returns the track of the object that `box` (normalised, `(4,)`) shows in the first of `frames`."""
