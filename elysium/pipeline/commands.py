@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from elysium.cli import print_json
@@ -129,3 +131,50 @@ def step_command(name: str, workspace: str, preset: str | None, overrides: tuple
         shown = manifest.model_dump(mode="json", exclude={"files"})
         print_json({**shown, "skipped": outcome.skipped, "folder": str(place.folder(row))})
     return 3 if manifest.status == "refused" else 0
+
+
+@pipeline.command("compile")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML to write.")
+@json_option
+def compile_command(output: Path, as_json: bool) -> None:
+    r"""Write the pipeline for Kubeflow Pipelines: one component a step, typed artifacts, resources from the table.
+
+    \b
+    Needs Kubeflow's own environment beside this one: `make kubeflow-env`.
+
+    Example:
+      elysium pipeline compile --output pipeline.yaml
+    """
+    from elysium.pipeline.kubeflow import compile_pipeline
+
+    compile_pipeline(output)
+    click.echo(f"{output}: {len(STEPS)} steps", err=True)
+    if as_json:
+        print_json({"output": str(output), "steps": [row.name for row in STEPS]})
+
+
+@pipeline.command("manifests")
+@click.option("--workspace", required=True, help="The run's folder as the pods see it, below /workspace.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the YAML.")
+@click.option("--preset", default="nano", show_default=True, help="A preset's name, or a YAML file in the image.")
+@click.option("--registry", default="", help="Prefix of the images' names, e.g. registry.example.org/team/.")
+@click.option("--tag", default=None, help="Of the images; by default this version.")
+@set_option
+def manifests_command(
+    workspace: str, output: Path, preset: str, registry: str, tag: str | None, overrides: tuple[str, ...]
+) -> None:
+    r"""Write one Kubernetes Job a step, from the template in k8s/.
+
+    \b
+    Example:
+      elysium pipeline manifests --workspace /workspace/run-1 --output jobs/
+    """
+    from elysium import __version__
+    from elysium.config import load_settings
+    from elysium.pipeline.kubernetes import JobRequest, write_manifests
+
+    load_settings(preset, overrides)
+    name = workspace.rstrip("/").rsplit("/", 1)[-1]
+    request = JobRequest(name, workspace, preset, overrides, registry, tag or __version__)
+    for path in write_manifests(request, output):
+        click.echo(str(path))

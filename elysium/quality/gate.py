@@ -214,7 +214,7 @@ def _validate(gx: Any, context: Any, source: Any, suite: Suite) -> list[Finding]
 
 
 def _finding(suite: Suite, rule: Rule, entry: Any) -> Finding:
-    raised = (entry.exception_info or {}).get("exception_message")
+    raised = _exception(entry.exception_info)
     if raised:
         raise ElysiumError(f"the rule {rule.name} of {suite.name} could not be evaluated: {raised}")
     result = entry.result
@@ -254,6 +254,15 @@ def _finding(suite: Suite, rule: Rule, entry: Any) -> Finding:
         remedy=rule.remedy,
         all_bad=bad,
     )
+
+
+def _exception(info: Any) -> str | None:
+    """Returns the message of an exception inside Great Expectations, which keeps one, or one a metric."""
+    if not isinstance(info, dict):
+        return None
+    if "raised_exception" in info:
+        return str(info["exception_message"]) if info["raised_exception"] else None
+    return next((message for message in map(_exception, info.values()) if message), None)
 
 
 def _seen(row: dict[str, Any], index: str) -> str:

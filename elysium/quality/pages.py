@@ -13,7 +13,7 @@ from elysium.pipeline.workspace import write_atomic
 # The data docs load styles, scripts and pictures from five servers; without a network they are bare and slow.
 _REMOTE = (
     re.compile(r"<script\b.*?</script>", re.DOTALL),
-    re.compile(r'<link\b[^>]*href="https?://[^>]*>'),
+    re.compile(r"<link\b[^>]*>"),
     re.compile(r"<img\b[^>]*https?://[^>]*>", re.DOTALL),
     re.compile(r"<footer\b.*?</footer>", re.DOTALL),
     re.compile(r"<style>.*?</style>", re.DOTALL),

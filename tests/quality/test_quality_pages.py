@@ -118,7 +118,8 @@ def test_a_rule_that_cannot_be_evaluated_is_an_error(tmp_path):
 
 
 QUIET = """
-import logging, os, pathlib, sys, tempfile
+import logging, pathlib, socket, sys, tempfile
+socket.getaddrinfo = socket.socket.connect = lambda *arguments, **keywords: print("calls", arguments, file=sys.stderr)
 logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
 tempfile.tempdir = sys.argv[2]
 import pandas as pd
@@ -126,8 +127,6 @@ from elysium.quality.gate import Rule, Suite, check
 logging.getLogger().handlers[0].addFilter(lambda entry: entry.levelno >= logging.INFO)
 rule = Rule("small", "ExpectColumnValuesToBeBetween", {"column": "x", "max_value": 9}, "x", "x")
 check("x", [Suite("x", pd.DataFrame({"id": ["a"], "x": [1.0]}), "x", [rule])], pathlib.Path(sys.argv[1]), {})
-from great_expectations.analytics.config import ENV_CONFIG
-print(ENV_CONFIG.gx_analytics_enabled)
 """
 
 
@@ -135,6 +134,5 @@ def test_it_is_quiet_leaves_nothing_behind_and_tells_nobody(tmp_path):
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, "-c", QUIET, str(tmp_path / "out"), str(tmp_path / "tmp")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert done.stdout == "False\n"
+    assert (done.stdout, done.stderr) == ("", "")
     assert list((tmp_path / "tmp").iterdir()) == []
