@@ -16,15 +16,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from elysium.boxes import FloatArray, pairwise_iou
+from elysium.boxes import FloatArray, pairwise_iou, xywh_to_xyxy
 
 Kind = Literal["face", "person"]
 Image = npt.NDArray[np.uint8]
 
-SIDE = 640  # the longer side, in pixels, that every image is scaled to before detection
+# The longer side, in pixels, that an image is scaled to: HOG's person is 96 pixels tall at least, a face 24.
+FACE_SIDE = 640
+PERSON_SIDE = 1024
 _FACE_CASCADES = ("haarcascade_frontalface_alt2.xml", "haarcascade_frontalface_default.xml")
 _ANGLES = (0.0, -20.0, 20.0)  # a cascade sees upright faces only: tilted heads are turned upright first
-_MIN_FACE = 24  # pixels at `SIDE`
+_MIN_FACE = 24
 _SAME_OBJECT = 0.4  # IoU from which two windows show one object
 # The trained window is 64 by 128 pixels around a person of about 40 by 96 (INRIA person set, Dalal and Triggs 2005).
 _HOG_MARGIN = (0.19, 0.08)
@@ -52,11 +54,11 @@ def find_faces(image: Image) -> list[Candidate]:
     Args:
         image: Shape `(h, w, 3)`, uint8, RGB.
     """
-    scaled = _scale(image)
+    scaled = _scale(image, FACE_SIDE)
     grey = cv2.equalizeHist(cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY))
     height, width = grey.shape
     boxes: list[FloatArray] = []
-    counts: list[float] = []
+    weights: list[float] = []
     for angle in _ANGLES:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
         back = cv2.invertAffineTransform(turn)
@@ -68,24 +70,27 @@ def find_faces(image: Image) -> list[Candidate]:
             for (x, y, w, h), number in zip(found, windows, strict=True):
                 centre = back @ np.array([x + w / 2, y + h / 2, 1.0])
                 boxes.append(np.array([centre[0] - w / 2, centre[1] - h / 2, centre[0] + w / 2, centre[1] + h / 2]))
-                counts.append(float(number))
-    merged = _merge(np.array(boxes).reshape(-1, 4), np.array(counts))
+                weights.append(float(number))
+    merged = _merge(np.array(boxes).reshape(-1, 4), np.array(weights))
     return _candidates([(box, float(np.log1p(number))) for box, number in merged], (width, height))
 
 
 def find_people(image: Image) -> list[Candidate]:
-    """Returns standing people, strongest evidence (the classifier's margin) first.
+    """Returns standing people, strongest evidence first.
+
+    The evidence is the logarithm of one plus the sum of the margins of all windows that agree on a person.
 
     Args:
         image: Shape `(h, w, 3)`, uint8, RGB.
     """
-    scaled = _scale(image)
+    scaled = _scale(image, PERSON_SIDE)
     height, width = scaled.shape[:2]
-    found, margins = _hog().detectMultiScale(scaled, winStride=(8, 8), padding=(16, 16), scale=1.05)
+    found, margins = _hog().detectMultiScale(scaled, winStride=(8, 8), padding=(16, 16), scale=1.05, groupThreshold=0)
+    corners = xywh_to_xyxy(np.array(found, dtype=np.float64).reshape(-1, 4))
     people = []
-    for (x, y, w, h), margin in zip(found, np.ravel(margins), strict=True):
-        dx, dy = _HOG_MARGIN[0] * w, _HOG_MARGIN[1] * h
-        people.append((np.array([x + dx, y + dy, x + w - dx, y + h - dy]), float(margin)))
+    for box, margin in _merge(corners, np.ravel(np.array(margins, dtype=np.float64))):
+        inset = np.array([*_HOG_MARGIN]) * (box[2:] - box[:2])
+        people.append((box + np.array([*inset, *-inset]), float(np.log1p(margin))))
     return _candidates(people, (width, height))
 
 
@@ -128,22 +133,29 @@ def _hog() -> Any:
     return hog
 
 
-def _scale(image: Image) -> Image:
-    factor = SIDE / max(image.shape[:2])
+def _scale(image: Image, side: int) -> Image:
+    factor = side / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
-    # The HOG window must fit with its padding; a narrow strip is widened by repeating its edge.
     scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     return np.asarray(scaled, dtype=np.uint8)
 
 
-def _merge(boxes: FloatArray, counts: FloatArray) -> list[tuple[FloatArray, float]]:
-    """Groups windows that show one object, from the strongest on; a group's box is the weighted mean of its members."""
+def _merge(boxes: FloatArray, weights: FloatArray) -> list[tuple[FloatArray, float]]:
+    """Groups windows that show one object, from the strongest on.
+
+    Args:
+        boxes: Shape `(n, 4)`.
+        weights: Shape `(n,)`, positive.
+
+    Returns:
+        The weighted mean box `(4,)` and the summed weight of each group.
+    """
     groups = []
-    left = np.argsort(-counts, kind="stable")
+    left = np.argsort(-weights, kind="stable")
     while left.size:
         same = pairwise_iou(boxes[left[0]], boxes[left])[0] >= _SAME_OBJECT
         members = left[same]
-        groups.append((np.average(boxes[members], axis=0, weights=counts[members]), float(counts[members].sum())))
+        groups.append((np.average(boxes[members], axis=0, weights=weights[members]), float(weights[members].sum())))
         left = left[~same]
     return groups
 

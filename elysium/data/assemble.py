@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,27 +45,36 @@ def assemble(samples: Sequence[SampleClip], checkout: Path | None = None) -> Pat
         checkout: The top of the repository; by default the one found from here.
 
     Returns:
-        The folder, or None outside a checkout.
+        The folder, or None outside a checkout and in one that cannot be written.
     """
     top = checkout or find_checkout()
     if top is None:
         return None
-    folder = top / _FOLDER
-    scratch = top / ".dvc" / "tmp" / "assemble"
+    try:
+        _copy(samples, top)
+    except OSError as error:
+        logger.warning("data/ in %s could not be assembled: %s", top, error)
+        return None
+    _store(top, top / _FOLDER)
+    return top / _FOLDER
+
+
+def _copy(samples: Sequence[SampleClip], top: Path) -> None:
+    scratch = top / ".dvc" / "tmp" / f"assemble-{os.getpid()}"
     scratch.mkdir(parents=True, exist_ok=True)
     contents = {name: read_resource(name) for name in (CAPTIONS, SEEDS)}
     contents |= {f"clips/{sample.id}.mp4": sample.path.read_bytes() for sample in samples}
-    for name, content in contents.items():
-        target = folder / name
-        if not target.is_file() or target.read_bytes() != content:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # Made elsewhere: a process beside this one never sees a half-written or extra file in the folder.
-            temporary = scratch / hashlib.sha256(name.encode()).hexdigest()
-            temporary.write_bytes(content)
-            temporary.replace(target)
-    shutil.rmtree(scratch, ignore_errors=True)
-    _store(top, folder)
-    return folder
+    try:
+        for name, content in contents.items():
+            target = top / _FOLDER / name
+            if not target.is_file() or target.read_bytes() != content:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # Made elsewhere: a process beside this one never sees a half-written or extra file in the folder.
+                temporary = scratch / "file"
+                temporary.write_bytes(content)
+                temporary.replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _store(top: Path, folder: Path) -> None:

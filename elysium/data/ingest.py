@@ -11,6 +11,7 @@ A clip is written down in a journal as soon as it is whole; a run that was kille
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,7 @@ def run(context: StepContext) -> StepResult:
     write_jsonl(context.output / "manifest.jsonl", clips)
     write_jsonl(context.output / "skipped.jsonl", skipped)
     journal.close()
+    _sweep(context.output, clips)
     num_bytes = sum((context.output / clip.path).stat().st_size for clip in clips)
     num_simulated = sum(clip.annotations is not None for clip in clips)
     kinds = f"{len(clips) - num_simulated} real, {num_simulated} simulated"
@@ -193,10 +195,9 @@ def _fetch(reference: ClipReference, storage: Storage | UsageError, max_bytes: i
         try:
             storage.fetch(reference.uri, target, max_bytes)
         except OSError as error:
-            # A full disk stops the step, which says so; what else is wrong with one file is that file's affair.
-            if error.filename is not None and not str(error.filename).startswith(str(journal.folder)):
-                raise FetchError(error.strerror or str(error)) from error
-            raise
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise  # what is wrong with the output stops the step
+            raise FetchError(error.strerror or str(error)) from error
     digest = known.sha256 if known is not None else sha256(target)
     if reference.sha256 and digest != reference.sha256.lower():
         target.unlink()
@@ -209,6 +210,15 @@ def _fetch(reference: ClipReference, storage: Storage | UsageError, max_bytes: i
         licence=reference.licence,
         sha256=digest,
     )
+
+
+def _sweep(folder: Path, clips: Sequence[RawClip]) -> None:
+    """Removes what killed attempts left and the manifest does not name."""
+    named = {folder / name for clip in clips for name in (clip.path, clip.annotations) if name is not None}
+    for part in ("clips", "annotations"):
+        for path in (folder / part).glob("*"):
+            if path not in named:
+                path.unlink()
 
 
 def _sample_reference(sample: SampleClip) -> ClipReference:

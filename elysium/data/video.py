@@ -232,9 +232,11 @@ def _rate(stream: Any) -> float:
 
 def _rotation(stream: Any) -> int:
     """Returns the display rotation that the container asks for, degrees counter-clockwise."""
-    container = stream.container
-    container.seek(0)
-    frame = next(container.decode(stream), None)
+    try:
+        stream.container.seek(0)
+        frame = next(stream.container.decode(stream), None)
+    except (OSError, ValueError):
+        return 0  # whoever decodes the frames says what is wrong with them
     return int(frame.rotation) if frame is not None else 0
 
 

@@ -20,14 +20,15 @@ from elysium.data.storage import CHUNK, Entry, FetchError, check_size, check_who
 from elysium.errors import UsageError
 
 _ATTEMPTS = 3
-_PAUSE = 0.5  # seconds before the second attempt; doubles
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class WebStorage:
     """Files on web servers."""
 
-    def __init__(self, *, allow_private_hosts: bool = False, timeout: float = 30, deadline: float = 600) -> None:
+    def __init__(
+        self, *, allow_private_hosts: bool = False, timeout: float = 30, deadline: float = 600, pause: float = 0.5
+    ) -> None:
         """Prepares a client.
 
         Args:
@@ -35,9 +36,11 @@ class WebStorage:
                 only then: behind a proxy nobody can tell where a connection ends.
             timeout: Seconds without any answer after which an attempt is given up.
             deadline: Seconds that one file may take in all.
+            pause: Seconds before the second attempt; doubles with each further one.
         """
         self._timeout = timeout
         self._deadline = deadline
+        self._pause = pause
         self._opener = _opener(allow_private_hosts)
 
     def list_files(self, uri: str) -> list[Entry]:
@@ -56,11 +59,10 @@ class WebStorage:
                     raise FetchError(f"the server answered {error.code} {error.reason}") from error
             except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
                 reason = getattr(error, "reason", error)
-                if isinstance(reason, FetchError):
-                    raise reason from error
-                if isinstance(reason, ValueError) or attempt == _ATTEMPTS or time.monotonic() > stop:
+                hopeless = isinstance(reason, ValueError | http.client.InvalidURL)
+                if hopeless or attempt == _ATTEMPTS or time.monotonic() > stop:
                     raise FetchError(str(reason) or type(reason).__name__) from error
-            time.sleep(_PAUSE * 2 ** (attempt - 1))
+            time.sleep(self._pause * 2 ** (attempt - 1))
 
     def _fetch_once(self, uri: str, target: Path, max_bytes: int, stop: float) -> None:
         request = urllib.request.Request(uri, headers={"User-Agent": "elysium"})  # noqa: S310 (the opener knows http(s) only)
@@ -69,7 +71,8 @@ class WebStorage:
             if announced is not None:
                 check_size(int(announced), max_bytes)
             copied = 0
-            while chunk := answer.read(CHUNK):
+            # `read1` returns what has come: a server that drips cannot outwait the deadline inside one call.
+            while chunk := answer.read1(CHUNK):
                 copied += len(chunk)
                 check_size(copied, max_bytes)
                 if time.monotonic() > stop:
