@@ -57,6 +57,7 @@ def checkout(
     `models:/NAME/VERSION`; the MLflow server is the one in runs/mlflow, or --set registry.tracking_uri=URI.
     What comes back is checked against its hash.
 
+    \b
     Examples:
       elysium data checkout latest --output data-of-latest
       elysium data checkout @champion --output champion-data

@@ -11,6 +11,7 @@ A clip is written down in a journal as soon as it is whole; a run that was kille
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from collections.abc import Iterator, Sequence
@@ -64,22 +65,15 @@ def run(context: StepContext) -> StepResult:
         ElysiumError: If no clip at all could be taken in.
     """
     settings = context.settings.ingest
-    journal = Journal(context.output)
     skipped: list[SkippedClip] = []
-    if settings.source == BUILTIN:
-        samples = sample_clips()
-        assemble(samples)
-        references = [_sample_reference(sample) for sample in samples]
-        clips = list(_fetch_all(references, settings, journal, skipped))
-        clips += _simulate_all(settings, journal)
-    else:
-        clips = list(_fetch_all(list_clips(settings), settings, journal, skipped))
+    with Journal(context.output) as journal:
+        clips = list(_take_in(settings, journal, skipped))
     if not clips:
         first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
         raise ElysiumError(f"no clip of {settings.source!r} could be taken in ({len(skipped)} were skipped{first})")
     write_jsonl(context.output / "manifest.jsonl", clips)
     write_jsonl(context.output / "skipped.jsonl", skipped)
-    journal.close()
+    journal.remove()
     _sweep(context.output, clips)
     num_bytes = sum((context.output / clip.path).stat().st_size for clip in clips)
     num_simulated = sum(clip.annotations is not None for clip in clips)
@@ -96,7 +90,7 @@ def run(context: StepContext) -> StepResult:
 
 
 class Journal:
-    """Remembers which clips are whole, over a kill.
+    """Remembers which clips are whole, over a kill; used as a context that keeps its file open.
 
     Attributes:
         folder: The step's output.
@@ -109,14 +103,17 @@ class Journal:
         self._found: dict[str, RawClip] = {}
         if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
+                with contextlib.suppress(ValidationError):
                     clip = RawClip.model_validate_json(line)
-                except ValidationError:
-                    continue
-                self._found[clip.id] = clip
-        # A fresh line even after one that was cut short.
+                    self._found[clip.id] = clip
+
+    def __enter__(self) -> Journal:
         self._file = self._path.open("a", encoding="utf-8")
-        self._file.write("\n")
+        self._file.write("\n")  # ends a line that was cut short
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def get(self, clip_id: str) -> RawClip | None:
         """Returns a clip that an earlier attempt finished and whose file is still as it was."""
@@ -136,10 +133,20 @@ class Journal:
         self._file.flush()
         return clip
 
-    def close(self) -> None:
-        """Removes the journal: the manifest has taken its place."""
-        self._file.close()
+    def remove(self) -> None:
+        """Deletes the file: the manifest has taken its place."""
         self._path.unlink()
+
+
+def _take_in(settings: IngestSettings, journal: Journal, skipped: list[SkippedClip]) -> Iterator[RawClip]:
+    """Yields every clip of the source that could be had, in a stable order."""
+    if settings.source != BUILTIN:
+        yield from _fetch_all(list_clips(settings), settings, journal, skipped)
+        return
+    samples = sample_clips()
+    assemble(samples)
+    yield from _fetch_all([_sample_reference(sample) for sample in samples], settings, journal, skipped)
+    yield from _simulate_all(settings, journal)
 
 
 def _fetch_all(

@@ -123,7 +123,8 @@ class S3Storage:
             from botocore.config import Config
 
             config = Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 3, "mode": "standard"})
-            self._client = boto3.client("s3", endpoint_url=self._endpoint, config=config)
+            # A session of its own: boto3's shared one keeps the credentials it saw first.
+            self._client = boto3.Session().client("s3", endpoint_url=self._endpoint, config=config)
         return self._client
 
     @staticmethod

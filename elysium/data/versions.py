@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -162,12 +163,15 @@ def _scratch(root: Path, remote: str, endpoint: str | None) -> Iterator[Any]:
 @contextmanager
 def _opened(root: Path, config: dict[str, Any]) -> Iterator[Any]:
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    from dvc.repo import Repo
+    with warnings.catch_warnings():
+        # DVC uses parts of pygtrie and others that are to go away; nothing a user of ours could mend.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"dvc")
+        from dvc.repo import Repo
 
-    for name in ("dvc", "dvc_data", "dvc_objects"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with Repo(str(root), config=config) as repo:
-        yield repo
+        for name in ("dvc", "dvc_data", "dvc_objects"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with Repo(str(root), config=config) as repo:
+            yield repo
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class GatedSelector(Selector):
     """The paper's: an MLP scores each token, a softmax over the frame compares them, the K best are kept in order.
 
     Top-k passes no gradient to the scores, so the release's gate never learns (PROTOCOL §3). Here each kept token is
-    multiplied by `1 + p - stop(p)`, p being the softmax of its score times N: the value is exactly the token's, and
+    multiplied by `1 + (p - stop(p))`, p being the softmax of its score times N: the value is exactly the token's, and
     the gradient of p says whether the loss wants more or less of it (straight-through). In training, Gumbel noise on
     the scores lets tokens that are not yet among the best be tried (Gumbel top-k: a sample without replacement from
     the softmax; Kool et al., 2019).
@@ -74,7 +74,7 @@ class GatedSelector(Selector):
         kept = _take(tokens_bnc, positions)
         if torch.is_grad_enabled():
             share = torch.gather(scores.float().softmax(-1) * scores.shape[1], 1, positions).unsqueeze(-1)
-            kept = kept * (1 + share - share.detach()).to(kept.dtype)
+            kept = kept * (1 + (share - share.detach())).to(kept.dtype)
         return kept, positions
 
 

@@ -87,7 +87,7 @@ def champion(settings: Settings, home: Path) -> Champion | None:
     if number is None:
         return None
     version = find(store, number)
-    model = fetch(store, version.source, home / "mlflow" / "models" / f"{store.model_name}-{number}" / "model")
+    model = fetch(store, version.source, _cache(store, version, home) / "model")
     metrics = stored_metrics(store, version, home)
     return Champion(number, model, metrics)
 
@@ -207,9 +207,9 @@ def aliases(store: Store) -> dict[str, str]:
 
 def stored_metrics(store: Store, version: Version, home: Path) -> dict[str, Any]:
     """Returns the `metrics.json` that a version was registered with; empty where there is none."""
-    cache = home / "mlflow" / "models" / f"{store.model_name}-{version.version}"
+    uri = version.source.rsplit("/", 1)[0] + f"/{METRICS_FILE}"
     try:
-        path = fetch(store, version.source.rsplit("/", 1)[0] + f"/{METRICS_FILE}", cache / METRICS_FILE)
+        path = fetch(store, uri, _cache(store, version, home) / METRICS_FILE)
     except ElysiumError:
         return {}
     metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -248,6 +248,11 @@ def fetch(store: Store, uri: str, cache: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return cache
+
+
+def _cache(store: Store, version: Version, home: Path) -> Path:
+    # The source tells apart versions of the same number on two servers.
+    return home / "mlflow" / "models" / f"{store.model_name}-{version.version}-{digest_of(version.source)[:8]}"
 
 
 def _registered(store: Store) -> Any:

@@ -124,10 +124,10 @@ def _decision(
         summary += f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         reasons = [check.text for check in failed]
     elif before is None:
-        summary = f"version {version} is the first champion: it passed all {len(checks)} checks"
+        summary = f"version {version} is the first champion: it passed {_every(checks)}"
         reasons = ["there was no champion to compare with", *(check.text for check in checks)]
     else:
-        summary = f"version {version} replaces version {before} as champion: it passed all {len(checks)} checks"
+        summary = f"version {version} replaces version {before} as champion: it passed {_every(checks)}"
         reasons = [check.text for check in checks]
     return {
         "promoted": not failed,
@@ -138,6 +138,10 @@ def _decision(
         "checks": [check.model_dump(mode="json") for check in checks],
         "policy": policy.model_dump(mode="json", exclude_none=True),
     }
+
+
+def _every(checks: Sequence[Check]) -> str:
+    return "the one check" if len(checks) == 1 else f"all {len(checks)} checks"
 
 
 def _origin(context: StepContext, lineage: dict[str, Any]) -> dict[str, str]:

@@ -110,6 +110,8 @@ def import_mlflow() -> Any:
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Standard output belongs to the command's own result.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     with warnings.catch_warnings():
         # MLflow's table definitions use what SQLAlchemy 2.1 deprecates; nothing a user of ours could mend.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from elysium.config import PhaseSettings
+from elysium.config import PhaseSettings, Settings
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, build_model, load_checkpoint
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import write_atomic
 from elysium.registry.tracking import phase_run
-from elysium.training.phases import check_lengths, freeze, set_token_budget
+from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
 from elysium.training.samples import TrackSamples
-from elysium.training.trainer import train_phase
+from elysium.training.trainer import LogMetrics, train_phase
 
 
 def warmup(context: StepContext) -> StepResult:
@@ -38,23 +38,15 @@ def _run(
     context: StepContext, name: str, model: ElysiumForConditionalGeneration, processor: ElysiumProcessor
 ) -> StepResult:
     phase: PhaseSettings = getattr(context.settings.training, name)
-    torch.set_num_threads(context.settings.training.threads)
-    budget = model.config.tokens_per_frame
-    set_token_budget(model, processor, phase.num_visual_tokens)
-    limit = model.config.text_config.max_position_embeddings
-    longest = check_lengths(processor, phase, name, limit)
-    trained = freeze(model, phase)
     data = context.inputs["snapshot"] / "data"
-    samples = TrackSamples(data, name, phase, processor.image_size, context.settings.seed, processor.codec)
     started = time.monotonic()
     with phase_run(context, name) as run:
-        run.log_params({**phase.model_dump(mode="json"), "trained_parameters": trained, "data": _data_hash(context)})
-        state = context.output / "trainer"
-        history = train_phase(model, processor, samples, phase, state, context.settings.seed, run.log_metrics)
+        run.log_params({**phase.model_dump(mode="json"), "data": _data_hash(context)})
+        history, longest = _train(
+            model, processor, context.settings, name, phase, data, context.output, run.log_metrics
+        )
         mlflow_run = run.run_id
-    set_token_budget(model, processor, budget)
-    save_model(model, processor, context.output / "model")
-    write_atomic(context.output / "history.json", json.dumps(history, indent=1))
+    trained = sum(parameter.numel() for part in phase.trains for parameter in model.part(part).parameters())
     details = {
         "phase": phase.model_dump(mode="json"),
         "trained_parameters": trained,
@@ -64,12 +56,53 @@ def _run(
         "mlflow_run": mlflow_run,
     }
     write_atomic(context.output / "training.json", json.dumps(details, indent=1))
-    shutil.rmtree(state, ignore_errors=True)
     loss = history[-1]["loss"] if history else float("nan")
     return StepResult(
         summary=f"{phase.steps} steps of {phase.batch_size} samples, {trained / 1e6:.2f} M parameters, loss {loss:.3f}",
         metrics={"steps": phase.steps, "trained_parameters": trained, "loss": loss},
     )
+
+
+def _train(
+    model: ElysiumForConditionalGeneration,
+    processor: ElysiumProcessor,
+    settings: Settings,
+    name: str,
+    phase: PhaseSettings,
+    data: Path,
+    output: Path,
+    log_metrics: LogMetrics | None,
+) -> tuple[list[dict[str, float]], Lengths]:
+    torch.set_num_threads(settings.training.threads)
+    budget = model.config.tokens_per_frame
+    set_token_budget(model, processor, phase.num_visual_tokens)
+    longest = check_lengths(processor, phase, name, model.config.text_config.max_position_embeddings)
+    freeze(model, phase)
+    samples = TrackSamples(data, name, phase, processor.image_size, settings.seed, processor.codec)
+    history = train_phase(model, processor, samples, phase, output / "trainer", settings.seed, log_metrics)
+    set_token_budget(model, processor, budget)
+    save_model(model, processor, output / "model")
+    write_atomic(output / "history.json", json.dumps(history, indent=1))
+    shutil.rmtree(output / "trainer", ignore_errors=True)
+    return history, longest
+
+
+def train_folder(settings: Settings, name: str, data: Path, output: Path) -> list[dict[str, float]]:
+    """Trains one phase outside the pipeline: from a data folder to `model/` and `history.json` in `output`.
+
+    Args:
+        settings: Of the phase and of the model it starts from (`model.init_from`, else a new one).
+        name: Of the phase.
+        data: With `train.jsonl` and its frames.
+        output: Goes on with what it holds.
+
+    Returns:
+        The curve.
+    """
+    phase: PhaseSettings = getattr(settings.training, name)
+    model, processor = build_model(settings.model, settings.seed)
+    history, _ = _train(model, processor, settings, name, phase, data, output, None)
+    return history
 
 
 def save_model(model: ElysiumForConditionalGeneration, processor: ElysiumProcessor, folder: Path) -> None:

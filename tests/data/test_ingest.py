@@ -104,7 +104,7 @@ def test_a_clip_with_another_checksum_than_announced_is_skipped(make_context, ma
 
 def test_no_usable_clip_at_all_is_an_error_that_names_the_first(make_context, tmp_path):
     (tmp_path / "list.csv").write_text("path,caption\na.mp4,x\n")
-    with pytest.raises(ElysiumError, match="no clip of .*1 were skipped; the first: a: the file does not exist"):
+    with pytest.raises(ElysiumError, match=r"no clip of .*1 were skipped; the first: a: the file does not exist"):
         run(make_context("ingest", f"ingest.source={tmp_path}/list.csv"))
 
 

@@ -142,7 +142,7 @@ def test_a_transfer_that_breaks_off_is_an_error(server, tmp_path):
 
 def test_an_empty_answer_is_an_error(server, tmp_path):
     server.answers["/a.mp4"] = [(200, {}, b"")]
-    with pytest.raises(FetchError, match="0 of 1 bytes|empty"):
+    with pytest.raises(FetchError, match=r"0 of 1 bytes"):
         storage().fetch(server.url("/a.mp4"), tmp_path / "a", 1 << 20)
 
 
@@ -160,9 +160,10 @@ def test_a_missing_file_is_asked_for_once(server, tmp_path):
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(FetchError, match="timed out"):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.mp4"
-        storage(timeout=0.05).fetch(url, tmp_path / "a", 100)
+        with pytest.raises(FetchError, match="timed out"):
+            storage(timeout=0.05).fetch(url, tmp_path / "a", 100)
 
 
 def test_a_file_that_takes_too_long_is_given_up(server, tmp_path):

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from training_data import settings, write_snapshot
+
+from elysium.boxes import BoxCodec
+from elysium.errors import ElysiumError, UsageError
+from elysium.model import build_model
+from elysium.prompts import Task
+from elysium.training.phases import check_lengths, freeze, set_token_budget
+from elysium.training.samples import TrackSamples, sample_clip
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory):
+    return write_snapshot(tmp_path_factory.mktemp("snapshot"))
+
+
+def samples(snapshot, *overrides, seed=1, name="finetune"):
+    phase = getattr(settings(*overrides).training, name)
+    return TrackSamples(snapshot / "data", name, phase, 32, seed)
+
+
+def test_frames_and_intervals_are_uniform_as_in_the_paper():
+    rng = np.random.default_rng(0)
+    clips = [sample_clip(rng, 10_000, (2, 8), (1, 60)) for _ in range(20_000)]
+    counts = np.bincount([len(clip) for clip in clips], minlength=9)[2:]
+    steps = np.bincount([clip[1] - clip[0] for clip in clips], minlength=61)[1:]
+    for observed in (counts, steps):
+        expected = observed.sum() / len(observed)
+        statistic = ((observed - expected) ** 2 / expected).sum()
+        degrees = len(observed) - 1
+        assert statistic < degrees + 5 * np.sqrt(2 * degrees), "five standard deviations above a uniform draw"
+
+
+def test_a_clip_that_does_not_fit_falls_back_to_the_first_frames():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        assert sample_clip(rng, 8, (4, 4), (2, 60)) == [0, 1, 2, 3]
+
+
+def test_a_short_video_is_taken_whole():
+    assert sample_clip(np.random.default_rng(0), 3, (8, 8), (1, 1)) == [0, 1, 2]
+
+
+def test_every_drawn_frame_exists_and_the_whole_video_is_reached():
+    rng = np.random.default_rng(0)
+    reached = set()
+    for _ in range(2000):
+        clip = sample_clip(rng, 40, (2, 4), (1, 5))
+        assert 0 <= clip[0]
+        assert clip[-1] < 40
+        reached |= set(clip)
+    assert reached >= set(range(35))
+
+
+def test_a_sample_depends_on_seed_phase_and_number_alone(snapshot):
+    first, second = samples(snapshot), samples(snapshot)
+    second[50]
+    for index in (0, 7, 123):
+        a, b = first[index], second[index]
+        assert (a.prompt, a.answer) == (b.prompt, b.answer)
+        assert np.array_equal(a.frames, b.frames)
+    drawn = {
+        samples(snapshot, seed=seed, name=name)[0].prompt for seed in range(3) for name in ("pretrain", "finetune")
+    }
+    assert len(drawn) > 3
+
+
+def test_the_mixture_is_drawn_by_its_weights(snapshot):
+    supply = samples(snapshot, "training.finetune.mixture={sot: 3.0, rec: 1.0, reg: 0.0}")
+    tasks = [supply[index].task for index in range(600)]
+    assert set(tasks) == {Task.SOT, Task.REC}
+    assert tasks.count(Task.SOT) / len(tasks) == pytest.approx(0.75, abs=0.06)
+
+
+def test_answers_are_the_boxes_of_the_frames_that_are_shown(snapshot):
+    supply = samples(snapshot, "training.finetune.mixture={sot: 1.0}")
+    for index in range(20):
+        sample = supply[index]
+        boxes = BoxCodec().decode(sample.answer)
+        assert len(boxes) == len(sample.frames) == sample.prompt.count("<image>")
+        assert BoxCodec().encode(boxes[0]) in sample.prompt
+
+
+def test_questions_are_put_in_several_ways(snapshot):
+    supply = samples(snapshot, "training.finetune.mixture={rec: 1.0}")
+    assert len({supply[index].prompt.split("\n")[1].split()[0] for index in range(40)}) >= 3
+
+
+def test_questions_that_records_cannot_answer_are_refused(snapshot):
+    with pytest.raises(ElysiumError, match="leave vqa out"):
+        samples(snapshot, "training.finetune.mixture={vqa: 1.0}")
+
+
+def test_a_lost_frame_is_named(snapshot, tmp_path):
+    broken = write_snapshot(tmp_path, num_clips=1)
+    for path in broken.rglob("*.jpg"):
+        path.write_bytes(b"not a picture")
+    with pytest.raises(ElysiumError, match=r"frames/sim-0/.*cannot be read"):
+        samples(broken)[0]
+
+
+@pytest.mark.parametrize("parts", [["selector", "projector"], ["llm"], ["vision", "selector", "projector", "llm"]])
+def test_only_the_parts_of_the_phase_may_train(parts):
+    chosen = settings(f"training.warmup.trains=[{', '.join(parts)}]")
+    model, _ = build_model(chosen.model, 0)
+    count = freeze(model, chosen.training.warmup)
+    trained = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
+    names = {"vision": "vision_tower", "selector": "selector", "projector": "projector", "llm": "language_model"}
+    assert trained == {names[part] for part in parts}
+    assert count == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def test_a_clip_longer_than_the_context_is_refused_before_training():
+    chosen = settings("model.max_positions=128")
+    model, processor = build_model(chosen.model, 0)
+    limit = model.config.text_config.max_position_embeddings
+    with pytest.raises(UsageError, match=r"training\.finetune: a clip of 8 frames takes .* but the model takes 128"):
+        check_lengths(processor, chosen.training.finetune, "finetune", limit)
+
+
+def test_no_sample_is_longer_than_was_said(snapshot):
+    chosen = settings()
+    _, processor = build_model(chosen.model, 0)
+    longest = check_lengths(processor, chosen.training.finetune, "finetune", 1024).total
+    supply = samples(snapshot)
+    lengths = [
+        len(processor.encode_prompt(supply[index].prompt)) + len(processor.encode_answer(supply[index].answer))
+        for index in range(200)
+    ]
+    assert max(lengths) <= longest
+
+
+def test_a_phase_may_show_more_tokens_than_the_model_keeps():
+    model, processor = build_model(settings().model, 0)
+    set_token_budget(model, processor, 16)
+    assert (model.config.tokens_per_frame, processor.tokens_per_frame, model.selector.num_kept) == (16, 16, 16)
+    with pytest.raises(UsageError, match="exceeds the 16 patches"):
+        set_token_budget(model, processor, 17)

@@ -1,0 +1,140 @@
+"""The trainer trains, and being killed changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training_data import SETTINGS, settings, write_snapshot
+
+from elysium.errors import ElysiumError
+from elysium.model import build_model
+from elysium.training.phases import freeze
+from elysium.training.samples import TrackSamples
+from elysium.training.trainer import newest_checkpoint, train_phase
+
+HERE = Path(__file__).parent
+STEPS = ("training.finetune.steps=8", "training.finetune.save_steps=3", "training.finetune.logging_steps=1",
+         "training.finetune.batch_size=2")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory):
+    return write_snapshot(tmp_path_factory.mktemp("snapshot"))
+
+
+def train(snapshot, folder, *overrides, log=None):
+    chosen = settings(*STEPS, *overrides)
+    torch.set_num_threads(1)
+    model, processor = build_model(chosen.model, 0)
+    phase = chosen.training.finetune
+    freeze(model, phase)
+    supply = TrackSamples(snapshot / "data", "finetune", phase, 32, 7, processor.codec)
+    return model, train_phase(model, processor, supply, phase, folder, 7, log)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(snapshot, tmp_path_factory):
+    return train(snapshot, tmp_path_factory.mktemp("undisturbed"))
+
+
+def same(model, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_the_curve_has_every_logged_step(undisturbed):
+    _, history = undisturbed
+    assert [entry["step"] for entry in history] == list(range(1, 9))
+    assert all({"loss", "learning_rate", "grad_norm"} <= entry.keys() for entry in history)
+
+
+def test_the_loss_falls_on_what_is_seen_again_and_again(snapshot, tmp_path):
+    overrides = (
+        "training.finetune.steps=60",
+        "training.finetune.learning_rate=3e-3",
+        "training.finetune.mixture={rec: 1}",
+    )
+    _, history = train(snapshot, tmp_path, *overrides)
+    assert history[-1]["loss"] < 0.6 * history[0]["loss"]
+
+
+def test_frozen_parts_do_not_move_and_trained_ones_do(snapshot, tmp_path):
+    before, _ = build_model(settings().model, 0)
+    model, _ = train(snapshot, tmp_path, "training.finetune.trains=[selector, projector]")
+    assert same(before.vision_tower, model.vision_tower)
+    assert same(before.language_model, model.language_model)
+    assert not same(before.projector, model.projector)
+    assert not same(before.selector, model.selector)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_phase_ends_with_the_very_weights_and_curve_of_an_undisturbed_one(
+    snapshot, undisturbed, tmp_path, number
+):
+    code = f"""
+        from pathlib import Path
+        import test_trainer
+        test_trainer.train(Path({str(snapshot)!r}), Path({str(tmp_path)!r}))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None and newest(tmp_path) is None:
+        time.sleep(0.005)
+    process.send_signal(number)
+    assert process.wait() != 0
+    assert newest(tmp_path) is not None
+
+    model, history = train(snapshot, tmp_path)
+    assert history == undisturbed[1]
+    assert same(undisturbed[0], model)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(snapshot, undisturbed, tmp_path):
+    train(snapshot, tmp_path)
+    kept = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
+    assert kept == ["checkpoint-6", "checkpoint-8"]
+    weights = tmp_path / "checkpoint-8" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert newest_checkpoint(tmp_path).name == "checkpoint-6"
+    model, _ = train(snapshot, tmp_path)
+    assert same(undisturbed[0], model)
+
+
+def test_a_loss_that_is_no_number_stops_the_phase(snapshot, tmp_path):
+    with pytest.raises(ElysiumError, match="the loss is nan at step"):
+        train(snapshot, tmp_path, "training.finetune.learning_rate=1e30", "training.finetune.max_grad_norm=1e30")
+
+
+def test_figures_go_out_step_by_step(snapshot, tmp_path):
+    logged = []
+    _, history = train(snapshot, tmp_path, log=lambda values, step: logged.append((step, values["loss"])))
+    assert logged == [(entry["step"], pytest.approx(entry["loss"])) for entry in history]
+
+
+def test_the_train_command_trains_one_phase_and_goes_on(snapshot, tmp_path):
+    changes = [argument for override in (*SETTINGS, *STEPS) for argument in ("--set", override)]
+    command = [
+        *(sys.executable, "-m", "elysium.cli", "train", "run", "finetune", "--data", snapshot / "data"),
+        *("--output", tmp_path / "out", "--json", *changes),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    shown = json.loads(result.stdout.splitlines()[-1])
+    assert shown["steps"] == 8
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+
+
+def newest(folder):
+    """Returns a whole checkpoint without removing what is being written."""
+    return next(iter(folder.glob("checkpoint-*/complete.json")), None)
