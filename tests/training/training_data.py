@@ -33,22 +33,27 @@ def write_snapshot(folder, num_clips=4, num_frames=8):
             if None in thing.boxes:
                 continue
             metadata = TrackMetadata(
-                content_sha256="0", timestamps=[i / 12 for i in range(num_frames)], decoder="none", caption=clip.caption,
-                clip=vid, split="train", kind="simulated", confidence=1.0,
-            )  # fmt: skip
-            records.append(
-                TrackRecord(
-                    source="simulator",
-                    id=f"{vid}-{number}",
-                    vid=vid,
-                    metadata=metadata,
-                    frames=names,
-                    object_class=thing.object_class,
-                    box=thing.boxes,
-                    object_description=thing.expression,
-                    frame_size=(48, 48),
-                )  # fmt: skip
+                content_sha256="0",
+                timestamps=[i / 12 for i in range(num_frames)],
+                decoder="none",
+                caption=clip.caption,
+                clip=vid,
+                split="train",
+                kind="simulated",
+                confidence=1.0,
             )
+            record = TrackRecord(
+                source="simulator",
+                id=f"{vid}-{number}",
+                vid=vid,
+                metadata=metadata,
+                frames=names,
+                object_class=thing.object_class,
+                box=thing.boxes,
+                object_description=thing.expression,
+                frame_size=(48, 48),
+            )
+            records.append(record)
     write_jsonl(folder / "data" / "train.jsonl", records)
     (folder / "lineage.json").write_text(json.dumps({"data_hash": "test"}))
     return folder

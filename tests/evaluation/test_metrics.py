@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from elysium.evaluation.metrics import exact_match, grounding_accuracy, head_noun_match, mean_score, score_track
+from elysium.evaluation.statistics import bootstrap_mean, paired_bootstrap
+
+BOX = np.array([10.0, 10, 50, 50])
+
+
+def track(length=10):
+    return np.tile(BOX, (length, 1))
+
+
+def test_a_perfect_track_scores_what_21_strict_thresholds_allow():
+    score = score_track(track(), track())
+    assert score.auc == pytest.approx(100 * 20 / 21)
+    assert (score.precision, score.norm_precision) == (100, 100)
+
+
+def test_a_lost_track_scores_nothing():
+    score = score_track(track() + 500, track())
+    assert (score.auc, score.precision, score.norm_precision) == (0, 0, 0)
+
+
+def test_figures_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(0)
+    truth = np.sort(rng.random((200, 2, 2)) * 100, axis=1).reshape(-1, 4)
+    predicted = truth + rng.normal(0, 8, truth.shape)
+    shares = []
+    for threshold in np.arange(21) * 0.05:
+        hits = 0
+        for p, g in zip(predicted, truth, strict=True):
+            w = min(p[2], g[2]) - max(p[0], g[0])
+            h = min(p[3], g[3]) - max(p[1], g[1])
+            overlap = max(w, 0) * max(h, 0)
+            area = max(p[2] - p[0], 0) * max(p[3] - p[1], 0) + (g[2] - g[0]) * (g[3] - g[1])
+            hits += overlap / (area - overlap) > threshold
+        shares.append(hits / len(truth))
+    score = score_track(predicted, truth)
+    assert score.success_curve == pytest.approx(100 * np.array(shares))
+    assert score.auc == pytest.approx(100 * np.mean(shares))
+
+
+@pytest.mark.parametrize("bad", [[np.nan] * 4, [10, 10, 10, 50], [0, 0, 0, 0]])
+def test_frames_without_a_true_box_are_failures_that_stay_in_the_denominator(bad):
+    truth = track()
+    truth[:5] = bad
+    assert score_track(truth, truth).precision == 50
+
+
+def test_a_missing_prediction_is_a_failure():
+    predicted = track()
+    predicted[:5] = np.nan
+    assert score_track(predicted, track()).precision == 50
+
+
+@pytest.mark.parametrize(("treatment", "precision"), [("miss", 60), ("drop", 100), ("ordinary", 100)])
+def test_absent_frames_are_treated_as_named(treatment, precision):
+    absent = np.arange(10) < 4
+    assert score_track(track(), track(), absent, treatment).precision == precision
+
+
+def test_the_border_of_precision_counts_and_that_of_success_does_not():
+    assert score_track(track() + np.array([20, 0, 20, 0]), track()).precision == 100
+    half = track()
+    half[:, 2] = 30
+    assert score_track(half, track()).success_curve[10] == 0, "IoU 0.5 is not above 0.5"
+
+
+@pytest.mark.parametrize(
+    ("predicted", "absent", "message"),
+    [
+        (track(9), None, "one shape"),
+        (track(), np.ones(9), "one flag a frame"),
+        (track(), np.ones(10), "no frame is left"),
+    ],
+)
+def test_input_that_cannot_be_scored_is_refused(predicted, absent, message):
+    with pytest.raises(ValueError, match=message):
+        score_track(predicted, track(), absent, "drop")
+
+
+def test_the_mean_is_over_sequences_not_frames():
+    scores = [score_track(track(1000), track(1000)), score_track(track(2) + 500, track(2))]
+    assert mean_score(scores).precision == 50
+
+
+def test_grounding_counts_an_overlap_of_exactly_one_half():
+    half = BOX.copy()
+    half[2] = 30
+    assert grounding_accuracy([half, BOX + 500, [np.nan] * 4], [BOX, BOX, BOX]) == pytest.approx(100 / 3)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "noun", "match"),
+    [
+        ("a red circle", "circle", True),
+        ("a red ring", "circle", False),
+        ("a man in a circle", "circle", False),
+        ("a circle with a ring", "circle", True),
+        ("", "circle", False),
+    ],
+)
+def test_the_head_noun_decides(predicted, noun, match):
+    assert head_noun_match(predicted, noun) is match
+
+
+def test_descriptions_match_but_for_case_and_punctuation():
+    assert exact_match("A red circle.", "a red circle")
+    assert not exact_match("a red circle", "a small red circle")
+
+
+def test_the_interval_holds_the_true_mean_about_95_times_in_100():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(300):
+        _, low, high = bootstrap_mean(rng.normal(3, 2, size=40), samples=500, seed=seed)
+        hits += low <= 3 <= high
+    assert 0.90 <= hits / 300 <= 0.985
+
+
+def test_pairing_sees_a_small_steady_difference_that_the_spread_would_hide():
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(0, 100, 30)
+    difference, low, high = paired_bootstrap(hard + rng.normal(2, 0.5, 30), hard, samples=1000, seed=0)
+    assert 0 < low < difference < high
+    assert bootstrap_mean(hard, 1000, 0)[2] - bootstrap_mean(hard, 1000, 0)[1] > 10
+
+
+def test_the_same_seed_gives_the_same_interval():
+    figures = np.random.default_rng(1).random(20)
+    assert bootstrap_mean(figures, 300, 5) == bootstrap_mean(figures, 300, 5)
+
+
+@pytest.mark.parametrize(("a", "b"), [([1.0], [1.0, 2.0]), ([], []), ([np.nan], [1.0])])
+def test_figures_that_do_not_pair_are_refused(a, b):
+    with pytest.raises(ValueError, match=r"needs? "):
+        paired_bootstrap(a, b, 100, 0)
