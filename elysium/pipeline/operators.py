@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -59,7 +60,6 @@ class StepOperator(BaseOperator):
 
     def _on_kubernetes(self, context: Any, row: Step, run_id: str) -> str:
         from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
-        from kubernetes.client import ApiClient
 
         from elysium.pipeline.kubernetes import JobRequest, render_job
 
@@ -70,7 +70,7 @@ class StepOperator(BaseOperator):
             preset=params["preset"],
             overrides=tuple(params["overrides"]),
         )
-        job = ApiClient()._ApiClient__deserialize(render_job(row, request), "V1Job")
+        job = to_job(render_job(row, request))
         operator = KubernetesJobOperator(
             task_id=self.task_id,
             namespace=job.metadata.namespace,
@@ -80,6 +80,17 @@ class StepOperator(BaseOperator):
         )
         operator.execute(context)
         return f"Job {job.metadata.name} is complete"
+
+
+def to_job(manifest: dict[str, Any]) -> Any:
+    """Returns a manifest as the Kubernetes client's own Job, which the provider's operator takes."""
+    from kubernetes.client import ApiClient
+
+    # The client reads its models from answers of the API only; this is such an answer.
+    class Answer:
+        data = json.dumps(manifest)
+
+    return ApiClient().deserialize(Answer(), "V1Job")
 
 
 def default_workspace(run_id: str) -> Path:
