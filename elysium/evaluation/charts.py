@@ -50,7 +50,8 @@ def line_chart(
         f'<text class="label" text-anchor="middle" x="{(_WIDTH + _LEFT) / 2}" y="{_HEIGHT - 2}">{x_label}</text>'
     )
     parts.append(
-        f'<text class="label" transform="translate(11 {_HEIGHT / 2 - 10}) rotate(-90)" text-anchor="middle">{y_label}</text>'
+        f'<text class="label" transform="translate(11 {_HEIGHT / 2 - 10}) rotate(-90)" text-anchor="middle">'
+        f"{y_label}</text>"
     )
     legend = "".join(f'<span class="key c{n}">{html.escape(name)}</span>' for n, name in enumerate(lines))
     title = html.escape(f"{y_label} over {x_label}")

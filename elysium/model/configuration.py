@@ -9,7 +9,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 SELECTORS = ("gated", "mixed", "strided", "concat", "cross_attention", "none")
 
 
-class ElysiumConfig(PreTrainedConfig):  # type: ignore[misc] # transformers ships no types
+class ElysiumConfig(PreTrainedConfig):
     """Configuration of `ElysiumForConditionalGeneration` (PROTOCOL §3).
 
     Args:

@@ -14,7 +14,7 @@ from elysium.model.configuration import ElysiumConfig
 from elysium.model.selectors import CrossAttentionSelector, MixedSelector, build_selector, strided_positions
 
 
-class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ignore[misc] # no types there
+class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """Answers questions about frames.
 
     Args:
@@ -60,7 +60,8 @@ class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
 
     def get_input_embeddings(self) -> nn.Module:
         """Returns the language model's token embedding."""
-        return self.language_model.get_input_embeddings()
+        embeddings: nn.Module = self.language_model.get_input_embeddings()
+        return embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Sets the language model's token embedding."""
@@ -68,7 +69,8 @@ class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
 
     def get_output_embeddings(self) -> nn.Module:
         """Returns the language model's head."""
-        return self.language_model.get_output_embeddings()
+        head: nn.Module = self.language_model.get_output_embeddings()
+        return head
 
     def encode_frames(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes frames into what the language model sees of them.
@@ -79,10 +81,8 @@ class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
         Returns:
             Embeddings `(F, K, D)` in the language model's width, and the patch positions `(F, K)` they come from.
         """
-        # A tower that computes no layer after the one that is used would be faster; its weights must load, though.
-        outputs = self.vision_tower(
-            pixel_values=pixel_values.to(self.projector[0].weight.dtype), output_hidden_states=True
-        )
+        dtype = next(self.projector.parameters()).dtype
+        outputs = self.vision_tower(pixel_values=pixel_values.to(dtype), output_hidden_states=True)
         features = outputs.hidden_states[self.config.vision_feature_layer][:, self.config.num_prefix_tokens :]
         kept, positions = self.selector(features)
         return self.projector(kept), positions
@@ -98,7 +98,7 @@ class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type
             ValueError: If placeholders and visual tokens differ in number.
         """
         places = input_ids == self.config.image_token_id
-        embeddings = self.get_input_embeddings()(input_ids.masked_fill(places, 0))
+        embeddings: Tensor = self.get_input_embeddings()(input_ids.masked_fill(places, 0))
         count = 0 if visual is None else visual.shape[0] * visual.shape[1]
         if int(places.sum()) != count:
             raise ValueError(

@@ -22,7 +22,7 @@ _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-class ElysiumProcessor(ProcessorMixin):  # type: ignore[misc] # transformers ships no types
+class ElysiumProcessor(ProcessorMixin):
     """Turns prompts with frames, and perhaps answers, into a padded batch.
 
     Args:

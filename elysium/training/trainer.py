@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import BatchFeature, Trainer, TrainerCallback, TrainingArguments
+from transformers import BatchFeature, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from elysium.config import PhaseSettings
@@ -104,7 +104,7 @@ def train_phase(
             callbacks=[recorder, _StopOnSignal(signals)],
         )
         # Plain lines instead of the library's own prints, which would go to standard output.
-        trainer.pop_callback(_printer())
+        trainer.pop_callback(PrinterCallback)
         newest = newest_checkpoint(folder)
         if newest is not None:
             logger.info("going on from %s", newest.name)
@@ -129,7 +129,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-class _ResumableTrainer(Trainer):  # type: ignore[misc] # transformers ships no types
+class _ResumableTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
@@ -166,7 +166,7 @@ class _Collator:
         )
 
 
-class _Recorder(TrainerCallback):  # type: ignore[misc] # transformers ships no types
+class _Recorder(TrainerCallback):
     """Prints and hands on what is logged, and stops when the loss is no number."""
 
     def __init__(self, log_metrics: LogMetrics | None) -> None:
@@ -175,7 +175,9 @@ class _Recorder(TrainerCallback):  # type: ignore[misc] # transformers ships no 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:
             return
-        values = {key: float(logs[key]) for key in ("loss", "learning_rate", "grad_norm") if key in logs}
+        values: dict[str, float] = {
+            key: float(logs[key]) for key in ("loss", "learning_rate", "grad_norm") if key in logs
+        }
         if not math.isfinite(values["loss"]):
             raise ElysiumError(
                 f"the loss is {values['loss']} at step {state.global_step}; lower the learning rate, or look at the "
@@ -189,7 +191,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc] # transformers ships no 
             self._log_metrics(values, state.global_step)
 
 
-class _StopOnSignal(TrainerCallback):  # type: ignore[misc] # transformers ships no types
+class _StopOnSignal(TrainerCallback):
     def __init__(self, signals: _Signals) -> None:
         self._signals = signals
 
@@ -226,9 +228,3 @@ def _is_whole(checkpoint: Path) -> bool:
         return all(sha256(checkpoint / name) == digest for name, digest in files.items())
     except (OSError, ValueError):
         return False
-
-
-def _printer() -> type[TrainerCallback]:
-    from transformers import PrinterCallback
-
-    return PrinterCallback
