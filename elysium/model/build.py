@@ -15,6 +15,11 @@ from elysium.model.processor import ElysiumProcessor
 from elysium.model.tokenizer import build_tokenizer
 from elysium.prompts import IMAGE_TOKEN
 
+# As large as the patch embeddings at their start.
+_POSITION_SCALE = 0.4
+# Weights of a few hundred rows: with the usual 0.02 of wide models, attention starts out uniform and stays so long.
+_INITIALIZER_RANGE = 0.08
+
 
 def build_model(settings: ModelSettings, seed: int) -> tuple[ElysiumForConditionalGeneration, ElysiumProcessor]:
     """Returns a model with random weights and the nano tokenizer, or the checkpoint that the settings name.
@@ -47,6 +52,7 @@ def build_model(settings: ModelSettings, seed: int) -> tuple[ElysiumForCondition
             num_attention_heads=settings.llm_heads,
             num_key_value_heads=settings.llm_heads,
             max_position_embeddings=settings.max_positions,
+            initializer_range=_INITIALIZER_RANGE,
             tie_word_embeddings=False,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -61,6 +67,7 @@ def build_model(settings: ModelSettings, seed: int) -> tuple[ElysiumForCondition
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ElysiumForConditionalGeneration(config)
+    _show_positions(model)
     processor = ElysiumProcessor(
         tokenizer,
         image_size=settings.image_size,
@@ -70,6 +77,23 @@ def build_model(settings: ModelSettings, seed: int) -> tuple[ElysiumForCondition
         coordinate_maximum=settings.coordinate_maximum,
     )
     return model, processor
+
+
+def _show_positions(model: ElysiumForConditionalGeneration) -> None:
+    """Starts the tower's position embeddings as sines and cosines of row and column.
+
+    CLIP starts them at a hundredth of the patches' size and learns them on 400 M images; a small tower that learns
+    from scratch on a few hundred clips would first have to find out that places exist.
+    """
+    table = model.vision_tower.embeddings.position_embedding.weight
+    side, width = round((table.shape[0] - 1) ** 0.5), table.shape[1]
+    places = torch.linspace(-1, 1, side)
+    rows, columns = torch.meshgrid(places, places, indexing="ij")
+    waves = torch.pow(2.0, torch.linspace(-1, 3, width // 4)) * torch.pi / 2
+    angles = [axis.reshape(-1, 1) * waves for axis in (columns, rows)]
+    with torch.no_grad():
+        encoded = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
+        table[1:, : encoded.shape[1]] = _POSITION_SCALE * encoded
 
 
 def load_checkpoint(folder: str | Path) -> tuple[ElysiumForConditionalGeneration, ElysiumProcessor]:
