@@ -62,6 +62,7 @@ class CurateSettings(Section):
     max_drift: float = Field(0.05, gt=0, lt=1, description="tail probability at which the Kalman gate calls a jump")
     min_box_side: float = Field(0.02, gt=0, lt=1, description="share of the frame's side")
     scene_threshold: float = Field(27.0, gt=0, description="mean HSV change between frames that is called a cut")
+    min_frames: int = Field(4, ge=2, description="frames that a track needs at least; shorter shots are dropped")
     max_frames: int = Field(64, ge=2, description="frames kept of a shot; longer shots are cut into several")
     frame_rate: float = Field(12.0, gt=0, description="frames a second that are kept of real clips")
     max_side: int = Field(384, ge=32, description="pixels; larger frames are scaled down before they are stored")

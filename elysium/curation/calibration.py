@@ -1,10 +1,12 @@
 """From a detector's evidence to a confidence in [0, 1]: a logistic curve fitted to labelled finds.
 
-`calibration.csv` holds every find of both detectors on frames of eight public clips (the three built-in samples, four of
-Intel's and SAM 2's demonstration videos, one of mmtracking's), each looked at and labelled by a person; finds that could be called
-either way are left out. The curve is fitted from that file whenever it is needed, so that figures and data cannot
-part. What it does not show: other cameras and other people. There are two faces and one street in it, so the
-confidence orders finds and places the threshold; it is not a probability for all video.
+`calibration.csv` holds every find of both detectors on frames of eight public clips (the three built-in samples,
+three sample videos of Intel's, one demonstration video each of SAM 2 and mmtracking), each looked at and labelled by
+eye; finds that could be called either way are left out. The curve is fitted from that file whenever it is needed, so
+that figures and data cannot part. At a confidence of 0.6, 27 of the 28 faces found there are right and 53 of 53 people,
+at a recall of 82 % and 46 % of the labelled finds. What it does not show: other cameras and other people. There are
+two faces and one street in it, and it was fitted on what it is quoted for, so the confidence orders finds and places
+the threshold; it is no probability for all video.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import cv2.data as cv2_data
 import numpy as np
 import numpy.typing as npt
 
@@ -115,7 +116,7 @@ def person_around(face: tuple[float, float, float, float]) -> tuple[float, float
 
 @functools.cache
 def _cascade(name: str) -> Any:
-    cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
+    cascade = cv2.CascadeClassifier(str(Path(cv2_data.haarcascades) / name))
     if cascade.empty():
         raise RuntimeError(f"OpenCV {cv2.__version__} does not carry {name}; install opencv-contrib-python-headless<5")
     return cascade
@@ -124,7 +125,7 @@ def _cascade(name: str) -> Any:
 @functools.cache
 def _hog() -> Any:
     hog = cv2.HOGDescriptor()
-    hog.setSVMDetector(cv2.HOGDescriptor_getDefaultPeopleDetector())
+    hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
     return hog
 
 

@@ -75,7 +75,9 @@ def measure_drift(boxes: npt.ArrayLike, max_drift: float) -> Drift:
     corners = np.asarray(boxes, dtype=np.float64)
     sides = corners[:, 2:] - corners[:, :2]
     if (sides <= 0).any():
-        raise ValueError(f"drift is measured on boxes with an area, got {corners[(sides <= 0).any(axis=1)][0].tolist()}")
+        raise ValueError(
+            f"drift is measured on boxes with an area, got {corners[(sides <= 0).any(axis=1)][0].tolist()}"
+        )
     # Area and ratio enter as logarithms of size: their noise is then the same for small and large boxes.
     measured = np.column_stack(
         [corners[:, :2] + sides / 2, np.log(sides[:, 0] * sides[:, 1]), np.log(sides[:, 0] / sides[:, 1])]

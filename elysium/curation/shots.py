@@ -1,8 +1,7 @@
-"""From a clip to the frame sequences that are curated: cut at scene changes, thinned out, held-out part set aside."""
+"""Scene cuts, and the pieces of a video that are curated one by one, each on one side of the train/evaluation border."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,92 +11,126 @@ import numpy.typing as npt
 
 from elysium.config import CurateSettings
 from elysium.curation.protocols import Frame
-from elysium.data.records import RawClip, Split
-from elysium.data.video import VideoFrame
+from elysium.data.records import Split
 
-_SHORTEST = 2
-_COMPARED_SIDE = 64
+_SIDE = 160  # pixels; cuts are seen just as well on small frames
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One sequence of frames.
+class Piece:
+    """Some frames of one shot.
 
     Attributes:
-        vid: Its id: the clip's, and the number of the shot where a clip has several.
-        split: Which side of the border it lies on.
-        frames: In time order, at least two.
+        shot: Number of the shot in its video, from 0.
+        split: Which side of the train/evaluation border the piece lies on.
+        indices: Source frame numbers, in time order.
     """
 
-    vid: str
+    shot: int
     split: Split
-    frames: list[Frame]
+    indices: tuple[int, ...]
 
 
-def cut_shots(clip: RawClip, video: Iterable[VideoFrame], settings: CurateSettings) -> list[Shot]:
-    """Returns the shots of a clip, those of one frame left out.
+@dataclass(frozen=True)
+class Timeline:
+    """What the first pass over a video keeps of it.
 
-    Annotated clips are kept whole, with every frame. Other clips are thinned out to `frame_rate`, cut where the
-    picture changes, and cut again where a shot is longer than `max_frames`. Where the source names no split, the last
-    `evaluation_share` of each shot is held out: no frame is on both sides.
+    Attributes:
+        timestamps: Shape `(n,)`, seconds.
+        changes: Shape `(n,)`; how much each frame differs from the one before it, 0 for the first.
+    """
+
+    timestamps: tuple[float, ...]
+    changes: tuple[float, ...]
+
+
+def read_timeline(frames: Iterable[Frame]) -> Timeline:
+    """Returns times and changes of a video's frames; memory does not grow with their size."""
+    timestamps: list[float] = []
+    changes: list[float] = []
+    before: npt.NDArray[np.int16] | None = None
+    for frame in frames:
+        small = _small_hsv(frame.image)
+        # A stream that changes its size starts a new shot.
+        same_size = before is not None and before.shape == small.shape
+        changes.append(_change(before, small) if same_size and before is not None else 0.0 if before is None else 255.0)
+        timestamps.append(frame.timestamp)
+        before = small
+    return Timeline(tuple(timestamps), tuple(changes))
+
+
+def scene_change(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
+    """Returns the mean absolute change of hue, saturation and value between two RGB frames of one size, 0 to 255.
+
+    Hue is a circle of 180 steps, as OpenCV counts them; its largest change is 90.
+    """
+    return _change(_small_hsv(first), _small_hsv(second))
+
+
+def plan_pieces(
+    timeline: Timeline, settings: CurateSettings, *, split: Split | None = None, every_frame: bool = False
+) -> list[Piece]:
+    """Returns the pieces of a video in time order; no frame is in two of them.
+
+    A shot ends where a frame changes more than `scene_threshold`. Its frames are sampled at `frame_rate`. Where the
+    source decided no split, the shot's first `1 - evaluation_share` is train and its end evaluation; a shot too short
+    to give both `min_frames` is train as a whole. Parts longer than `max_frames` are cut into equal pieces.
 
     Args:
-        clip: The clip.
-        video: Its frames.
-        settings: Frame rate, thresholds, sizes.
+        timeline: The video's.
+        settings: Thresholds.
+        split: The source's decision, if it made one.
+        every_frame: Keeps every frame instead of sampling; for simulated clips.
     """
-    if clip.annotations is not None:
-        frames = [Frame(frame.image, index, frame.timestamp) for index, frame in enumerate(video)]
-        return [Shot(clip.id, clip.split or "train", frames)] if len(frames) >= _SHORTEST else []
-    parts: list[tuple[Split, list[Frame]]] = []
-    for scene in _scenes(_thinned(video, settings), settings.scene_threshold):
-        held_out = math.floor(len(scene) * settings.evaluation_share)
-        border = len(scene) if clip.split is not None else len(scene) - held_out
-        sides: list[tuple[Split, list[Frame]]] = [
-            (clip.split or "train", scene[:border]),
-            ("evaluation", scene[border:]),
-        ]
-        for split, side in sides:
-            parts += [
-                (split, side[start : start + settings.max_frames]) for start in range(0, len(side), settings.max_frames)
-            ]
-    long_enough = [(split, frames) for split, frames in parts if len(frames) >= _SHORTEST]
-    return [Shot(f"{clip.id}-{number:03}", split, frames) for number, (split, frames) in enumerate(long_enough)]
+    pieces = []
+    for number, shot in enumerate(_shots(timeline.changes, settings.scene_threshold)):
+        kept = shot if every_frame else _sample(shot, timeline.timestamps, settings.frame_rate)
+        for part_split, part in _parts(kept, settings, split):
+            count = -(-len(part) // settings.max_frames)
+            for piece in np.array_split(np.array(part, dtype=int), count):
+                pieces.append(Piece(number, part_split, tuple(piece.tolist())))
+    return pieces
 
 
-def scene_change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
-    """Returns the mean absolute difference of two small HSV images, in [0, 255]: the content score of scene detection."""
-    return float(np.abs(before.astype(np.int16) - after.astype(np.int16)).mean())
+def _shots(changes: Sequence[float], threshold: float) -> list[list[int]]:
+    shots: list[list[int]] = []
+    for index, change in enumerate(changes):
+        if index == 0 or change > threshold:
+            shots.append([])
+        shots[-1].append(index)
+    return shots
 
 
-def _thinned(video: Iterable[VideoFrame], settings: CurateSettings) -> list[Frame]:
-    """Returns the frames at most `frame_rate` a second, made smaller than `max_side`."""
-    kept: list[Frame] = []
-    due = -math.inf
-    for index, frame in enumerate(video):
-        if frame.timestamp < due:
-            continue
-        # Half a frame of tolerance: timestamps are rounded to the container's clock.
-        due = frame.timestamp + 1 / settings.frame_rate - 1e-3
-        kept.append(Frame(_smaller(frame.image, settings.max_side), index, frame.timestamp))
+def _sample(shot: Sequence[int], timestamps: Sequence[float], frame_rate: float) -> list[int]:
+    """Returns the first frame of each interval of `1 / frame_rate` seconds; a slower video keeps every frame."""
+    kept: list[int] = []
+    interval = -1
+    for index in shot:
+        # The small addition keeps a frame that lies on the border by a rounding error from slipping under it.
+        current = int((timestamps[index] - timestamps[shot[0]]) * frame_rate + 1e-6)
+        if current > interval:
+            kept.append(index)
+            interval = current
     return kept
 
 
-def _scenes(frames: Sequence[Frame], threshold: float) -> list[list[Frame]]:
-    scenes: list[list[Frame]] = []
-    before = None
-    for frame in frames:
-        small = cv2.cvtColor(cv2.resize(frame.image, (_COMPARED_SIDE, _COMPARED_SIDE)), cv2.COLOR_RGB2HSV)
-        if before is None or scene_change(before, small) > threshold:
-            scenes.append([])
-        scenes[-1].append(frame)
-        before = small
-    return scenes
+def _parts(kept: list[int], settings: CurateSettings, split: Split | None) -> list[tuple[Split, list[int]]]:
+    if split is not None:
+        return [(split, kept)]
+    num_train = int(np.ceil(len(kept) * (1 - settings.evaluation_share) - 1e-9))
+    if min(num_train, len(kept) - num_train) < settings.min_frames:
+        return [("train", kept)]
+    return [("train", kept[:num_train]), ("evaluation", kept[num_train:])]
 
 
-def _smaller(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    factor = side / max(image.shape[:2])
-    if factor >= 1:
-        return image
+def _small_hsv(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+    factor = min(1.0, _SIDE / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2HSV), dtype=np.int16)
+
+
+def _change(first: npt.NDArray[np.int16], second: npt.NDArray[np.int16]) -> float:
+    difference = np.abs(first - second)
+    difference[..., 0] = np.minimum(difference[..., 0], 180 - difference[..., 0])
+    return float(difference.mean())

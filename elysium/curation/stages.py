@@ -1,181 +1,201 @@
-"""What a candidate must pass to become a record, in order (PROTOCOL §6); whoever fails is told where and by what number."""
+"""The filters of PROTOCOL §6, one after the other: what a noun chunk must pass on one piece of video."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from elysium.boxes import iou
+from elysium.boxes import iou, pairwise_iou
 from elysium.config import CurateSettings
-from elysium.curation.chunking import is_plural, is_virtual
-from elysium.curation.kalman import gate, largest_jump
-from elysium.curation.protocols import Chunk, Detection, Frame, Grounder, Track
+from elysium.curation.drift import measure_drift
+from elysium.curation.lexicon import is_plural, lexicon, words
+from elysium.curation.outcome import Stage
+from elysium.curation.protocols import Chunk, Detection, Frame, Track
 from elysium.curation.registry import Parts
-from elysium.curation.shots import Shot
 
-_SAME_OBJECT = 0.7
+_SAME_OBJECT = 0.5  # IoU from which two detections show one object
 
 
-class Reject(BaseModel):
-    """One line of `rejects.jsonl`.
+@dataclass(frozen=True)
+class Rejection:
+    """Why a chunk went no further; see `outcome.Reject` for the fields."""
 
-    Attributes:
-        clip: Id of the raw clip.
-        vid: Id of the shot; None when the whole clip was dropped.
-        expression: The chunk; None when the whole clip was dropped.
-        stage: Where it fell out.
-        reason: Why, always in the same words.
-        value: The number that decided, None where there is none.
-        threshold: What it was compared with.
-        detail: What else there is to say.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    clip: str
-    vid: str | None
-    expression: str | None
-    stage: str
+    stage: Stage
     reason: str
-    value: float | None
-    threshold: float | None
+    value: float | None = None
+    threshold: float | None = None
     detail: str = ""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A candidate that passed.
+class Accepted:
+    """A chunk that passed every filter.
 
     Attributes:
-        chunk: Its name.
-        track: Its boxes.
-        confidence: Lowest over the frames.
+        chunk: The chunk.
+        track: Its track.
+        groundings: Confidence of the detection on first, middle and last frame.
+        overlaps: IoU of track and detection on middle and last frame.
+        drift: Largest squared Mahalanobis distance of a step.
     """
 
     chunk: Chunk
     track: Track
-    confidence: float
+    groundings: tuple[float, float, float]
+    overlaps: tuple[float, float]
+    drift: float
 
 
-class Dropped(Exception):
-    """Ends a candidate's way through the stages."""
+def judge_chunks(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[tuple[Chunk, Rejection]]]:
+    """Returns the chunks that name one visible thing, each wording once, and those that do not.
 
-    def __init__(self, stage: str, reason: str, value: float | None = None, threshold: float | None = None) -> None:
-        super().__init__(reason)
-        self.stage = stage
-        self.reason = reason
-        self.value = None if value is None else round(value, 4)
-        self.threshold = threshold
+    A wording that the caption uses twice is kept once: on any one piece it must be found exactly once anyway.
+    """
+    kept: dict[str, Chunk] = {}
+    dropped = []
+    for chunk in chunks:
+        reason = _word_reason(chunk)
+        if reason is not None:
+            # The number that decides is how many words of such a list the chunk may hold.
+            dropped.append((chunk, Rejection("chunk", reason, 1, 0)))
+        else:
+            kept.setdefault(chunk.text.lower(), chunk)
+    return list(kept.values()), dropped
 
 
-def curate_shot(
-    clip: str, shot: Shot, caption: str, parts: Parts, settings: CurateSettings
-) -> tuple[list[Kept], list[Reject]]:
-    """Returns the candidates of one shot that passed every stage, and those that did not.
+def judge_piece(
+    frames: Sequence[Frame], chunks: Sequence[Chunk], parts: Parts, settings: CurateSettings
+) -> list[tuple[Chunk, Accepted | Rejection]]:
+    """Returns the verdict on every chunk, in their order.
 
     Args:
-        clip: Id of the raw clip.
-        shot: The frames.
-        caption: Of the clip.
-        parts: Chunker, grounder and tracker.
+        frames: The piece's frames, at least two.
+        chunks: The candidates.
+        parts: Who finds and who follows.
         settings: Thresholds.
     """
-    kept: list[Kept] = []
-    rejects: list[Reject] = []
-    chunks = parts.chunker.chunk(caption)
-    times = Counter(chunk.text for chunk in chunks)
-    firsts: dict[str, tuple[float, ...]] = {}
-
-    def reject(chunk: Chunk, drop: Dropped) -> None:
-        rejects.append(
-            Reject(
-                clip=clip,
-                vid=shot.vid,
-                expression=chunk.text,
-                stage=drop.stage,
-                reason=drop.reason,
-                value=drop.value,
-                threshold=drop.threshold,
-            )
-        )
-
-    for chunk in {chunk.text: chunk for chunk in chunks}.values():
-        try:
-            _check_language(chunk, times[chunk.text])
-            first = _ground(parts.grounder, shot.frames[0], chunk, settings, "first", alone=True)
-            other = next((name for name, box in firsts.items() if float(iou(box, first.box)) >= _SAME_OBJECT), None)
-            if other is not None:
-                raise Dropped(
-                    "grounding", "same object as another expression", float(iou(firsts[other], first.box)), _SAME_OBJECT
-                )
-            firsts[chunk.text] = first.box
-            middle = _ground(parts.grounder, shot.frames[len(shot.frames) // 2], chunk, settings, "middle")
-            last = _ground(parts.grounder, shot.frames[-1], chunk, settings, "last")
-            track = parts.tracker.track(shot.frames, first.box)
-            _check_track(track, settings)
-            _check_agreement(parts.grounder, shot, chunk, track, settings, middle, last)
-            kept.append(Kept(chunk, track, float(track.confidence.min())))
-        except Dropped as drop:
-            reject(chunk, drop)
-    return kept, rejects
+    verdicts: dict[str, Accepted | Rejection] = {}
+    found = _ground(frames, [chunk.text for chunk in chunks], parts, settings, verdicts)
+    for chunk in chunks:
+        if chunk.text in found:
+            verdicts[chunk.text] = _judge_track(frames, chunk, found[chunk.text], parts, settings)
+    return [(chunk, verdicts[chunk.text]) for chunk in chunks]
 
 
-def _check_language(chunk: Chunk, times: int) -> None:
-    if is_virtual(chunk):
-        raise Dropped("language", "virtual word")
-    if is_plural(chunk):
-        raise Dropped("language", "plural")
-    if times > 1:
-        raise Dropped("language", "named more than once", times, 1)
+Grounding = tuple[Detection, list[Detection], list[Detection]]
+
+
+def _word_reason(chunk: Chunk) -> str | None:
+    numerals = lexicon().classes["numeral"]
+    if is_plural(chunk.head) or any(word in numerals or word.isdigit() for word in chunk.words):
+        return "plural_word"
+    if chunk.head in words("virtual") or "no" in chunk.words:
+        return "virtual_word"
+    return None
 
 
 def _ground(
-    grounder: Grounder, frame: Frame, chunk: Chunk, settings: CurateSettings, where: str, *, alone: bool = False
-) -> Detection:
-    """Returns the best detection of a chunk; in the first frame it must be the only confident one."""
-    if not grounder.knows(chunk.text):
-        raise Dropped("grounding", "not an object the grounder knows")
-    found = grounder.ground(frame, [chunk.text])
-    best = max((detection.confidence for detection in found), default=0.0)
-    confident = [detection for detection in found if detection.confidence > settings.grounding_confidence]
-    if not confident:
-        raise Dropped("grounding", f"not found in the {where} frame", best, settings.grounding_confidence)
-    if alone and len(confident) > 1:
-        raise Dropped("grounding", "ambiguous in the first frame", len(confident), 1)
-    return confident[0]
-
-
-def _check_track(track: Track, settings: CurateSettings) -> None:
-    lowest = float(track.confidence.min())
-    if lowest <= settings.tracking_confidence:
-        raise Dropped("tracking", "confidence too low in a frame", lowest, settings.tracking_confidence)
-    side = float((track.boxes[:, 2:] - track.boxes[:, :2]).min())
-    if side < settings.min_box_side:
-        raise Dropped("size", "box too small in a frame", side, settings.min_box_side)
-    jump, limit = largest_jump(track.boxes), gate(len(track.boxes), settings.max_drift)
-    if jump > limit:
-        raise Dropped("drift", "box jumps", jump, round(limit, 4))
-
-
-def _check_agreement(
-    grounder: Grounder,
-    shot: Shot,
-    chunk: Chunk,
-    track: Track,
+    frames: Sequence[Frame],
+    phrases: Sequence[str],
+    parts: Parts,
     settings: CurateSettings,
-    middle: Detection,
-    last: Detection,
-) -> None:
-    """Compares the track with what the grounder finds, on the middle and the last frame."""
-    for where, index, best in (("middle", len(shot.frames) // 2, middle), ("last", len(shot.frames) - 1, last)):
-        boxes = [
-            found.box
-            for found in grounder.ground(shot.frames[index], [chunk.text])
-            if found.confidence > settings.grounding_confidence
-        ] or [best.box]
-        overlap = float(np.max(iou(np.array(boxes), track.boxes[index])))
-        if overlap < settings.min_iou:
-            raise Dropped("agreement", f"track and grounding differ in the {where} frame", overlap, settings.min_iou)
+    verdicts: dict[str, Accepted | Rejection],
+) -> dict[str, Grounding]:
+    """Returns the detections of each phrase that was found as asked; the other phrases' rejections go to `verdicts`.
+
+    On the first frame exactly one confident detection is allowed (the expression is unambiguous there), and no two
+    phrases may have the same one (the grounder cannot tell them apart); on middle and last frame at least one is
+    needed. Later frames are searched only for phrases that are still in question.
+    """
+    limit = settings.grounding_confidence
+    known = [phrase for phrase in phrases if parts.grounder.knows(phrase)]
+    for phrase in set(phrases) - set(known):
+        verdicts[phrase] = Rejection("grounding", "unknown_object", 0, 1, "number of detectors for it")
+    first: dict[str, Detection] = {}
+    for phrase, detections in _detect(frames[0], known, parts).items():
+        confident = [detection for detection in detections if detection.confidence > limit]
+        if not confident:
+            verdicts[phrase] = _not_found("first", detections, limit)
+        elif len(confident) > 1:
+            verdicts[phrase] = Rejection("grounding", "ambiguous", len(confident), 1)
+        else:
+            first[phrase] = confident[0]
+    for phrase, overlap in _shared_objects(first).items():
+        verdicts[phrase] = Rejection("grounding", "same_object", overlap, _SAME_OBJECT)
+        del first[phrase]
+    later: dict[str, list[list[Detection]]] = {phrase: [] for phrase in first}
+    for name, frame in (("middle", frames[len(frames) // 2]), ("last", frames[-1])):
+        for phrase, detections in _detect(frame, list(later), parts).items():
+            confident = [detection for detection in detections if detection.confidence > limit]
+            later[phrase].append(confident)
+            if not confident:
+                verdicts[phrase] = _not_found(name, detections, limit)
+                del later[phrase]
+    return {phrase: (first[phrase], middle, last) for phrase, (middle, last) in later.items()}
+
+
+def _detect(frame: Frame, phrases: Sequence[str], parts: Parts) -> dict[str, list[Detection]]:
+    detections: dict[str, list[Detection]] = {phrase: [] for phrase in phrases}
+    if phrases:
+        for detection in parts.grounder.ground(frame, phrases):
+            detections[detection.phrase].append(detection)
+    return detections
+
+
+def _not_found(where: str, detections: Sequence[Detection], limit: float) -> Rejection:
+    best = max((detection.confidence for detection in detections), default=0.0)
+    return Rejection("grounding", f"not_found_{where}", best, limit)
+
+
+def _shared_objects(first: dict[str, Detection]) -> dict[str, float]:
+    """Returns the phrases whose detection is another phrase's too, with the largest IoU."""
+    phrases = list(first)
+    if len(phrases) < 2:
+        return {}
+    boxes = [first[phrase].box for phrase in phrases]
+    overlaps = pairwise_iou(boxes, boxes)
+    np.fill_diagonal(overlaps, 0.0)
+    return {
+        phrase: float(largest)
+        for phrase, largest in zip(phrases, overlaps.max(axis=1), strict=True)
+        if largest >= _SAME_OBJECT
+    }
+
+
+def _judge_track(
+    frames: Sequence[Frame], chunk: Chunk, grounding: Grounding, parts: Parts, settings: CurateSettings
+) -> Accepted | Rejection:
+    first, middle, last = grounding
+    track = parts.tracker.track(frames, first.box)
+    lowest = int(track.confidence.argmin())
+    if not track.confidence[lowest] > settings.tracking_confidence:
+        return Rejection(
+            "tracking",
+            "low_confidence",
+            float(track.confidence[lowest]),
+            settings.tracking_confidence,
+            f"frame {lowest}",
+        )
+    drift = measure_drift(track.boxes, settings.max_drift)
+    if drift.extreme:
+        return Rejection("drift", "jump", drift.distance, drift.gate, f"frame {drift.frame}")
+    chosen, overlaps = [], []
+    for name, position, detections in (("middle", len(frames) // 2, middle), ("last", -1, last)):
+        shared = iou([detection.box for detection in detections], track.boxes[position])
+        best = int(np.argmax(shared))
+        if shared[best] < settings.min_iou:
+            return Rejection("agreement", f"elsewhere_{name}", float(shared[best]), settings.min_iou)
+        chosen.append(detections[best].confidence)
+        overlaps.append(float(shared[best]))
+    smallest = float((track.boxes[:, 2:] - track.boxes[:, :2]).min())
+    if smallest < settings.min_box_side:
+        return Rejection("size", "too_small", smallest, settings.min_box_side)
+    return Accepted(
+        chunk=chunk,
+        track=track,
+        groundings=(first.confidence, chosen[0], chosen[1]),
+        overlaps=(overlaps[0], overlaps[1]),
+        drift=drift.distance,
+    )
