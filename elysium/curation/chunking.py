@@ -45,9 +45,10 @@ class RulesChunker:
     """Finds noun chunks by rules: determiner, adjectives and nouns up to the head noun; what follows is left out."""
 
     def __init__(self) -> None:
-        self._language: Any = spacy.blank("en")
+        self._language = spacy.blank("en")
         # Words with a hyphen (t-shirt, close-up) are one word here; spaCy would cut them in three.
-        self._language.tokenizer.infix_finditer = re.compile(r"[/…]|\.\.+|--+|(?<=[a-z])\.(?=[A-Z])").finditer
+        tokenizer: Any = self._language.tokenizer
+        tokenizer.infix_finditer = re.compile(r"[/…]|\.\.+|--+|(?<=[a-z])\.(?=[A-Z])").finditer
         self._matcher = Matcher(self._language.vocab)
         self._matcher.add("chunk", [_NOUN_PHRASE], greedy="LONGEST")
         self._lexicon = lexicon()

@@ -1,4 +1,4 @@
-"""Scene cuts, and the pieces of a video that are curated one by one, each on one side of the train/evaluation border."""
+"""Scene cuts, and the pieces of a video that are curated one by one, each wholly train or wholly evaluation."""
 
 from __future__ import annotations
 

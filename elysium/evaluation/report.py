@@ -90,7 +90,8 @@ def render_sources(sources: Sources) -> str:
             verdict=_verdict(decision, refused, metrics),
             steps=[(row, manifests.get(row.name)) for row in STEPS],
             total_seconds=sum(manifest.seconds for manifest in manifests.values() if manifest is not None),
-            stats=_read(sources, "tracks", "stats.json"),
+            counts=_record_counts(sources),
+            funnel=_funnel_chart(sources),
             rejects=_reject_chart(sources),
             gates=[
                 (row.output, manifests[row.name])
@@ -120,6 +121,28 @@ def _verdict(decision: dict[str, Any], refused: list[Manifest], metrics: dict[st
     return ("held", "Measured, not judged yet") if metrics else ("held", "Not finished")
 
 
+def _record_counts(sources: Sources) -> list[tuple[str, str, int, int]]:
+    """Returns split, kind, number of records and number of clips."""
+    rows = []
+    for split in ("train", "evaluation"):
+        path = sources.folders.get("tracks", Path()) / f"{split}.jsonl"
+        if "tracks" not in sources.folders or not path.is_file():
+            continue
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for kind in ("real", "simulated"):
+            chosen = [record for record in records if record["metadata"]["kind"] == kind]
+            rows.append((split, kind, len(chosen), len({record["vid"] for record in chosen})))
+    return rows
+
+
+def _funnel_chart(sources: Sources) -> str:
+    stats = _read(sources, "tracks", "stats.json")
+    if not stats or not stats.get("funnel"):
+        return ""
+    passed = {f"after {entry['stage']}": float(entry["passed"]) for entry in stats["funnel"]}
+    return bar_chart({"candidates": float(stats["num_candidates"]), **passed}, "candidates left")
+
+
 def _reject_chart(sources: Sources) -> str:
     path = sources.folders.get("tracks", Path()) / "rejects.jsonl"
     if "tracks" not in sources.folders or not path.is_file():
@@ -127,7 +150,7 @@ def _reject_chart(sources: Sources) -> str:
     counts: dict[str, int] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
-        name = f"{entry['stage']}: {entry['reason']}"
+        name = f"{entry['stage']}: {entry['reason'].replace('_', ' ')}"
         counts[name] = counts.get(name, 0) + 1
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     return bar_chart(ordered, "rejected candidates")
