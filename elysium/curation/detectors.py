@@ -30,6 +30,7 @@ _ANGLES = (0.0, -20.0, 20.0)  # a cascade sees upright faces only: tilted heads 
 _MIN_FACE = 24
 _SAME_OBJECT = 0.4  # IoU from which two windows show one object
 # The trained window is 64 by 128 pixels around a person of about 40 by 96 (INRIA person set, Dalal and Triggs 2005).
+_HOG_WINDOW = (64, 128)
 _HOG_MARGIN = (0.19, 0.08)
 
 
@@ -86,6 +87,9 @@ def find_people(image: Image) -> list[Candidate]:
     """
     scaled = _scale(image, PERSON_SIDE)
     height, width = scaled.shape[:2]
+    # In a strip that no window fits into nobody can be found, and OpenCV would crash.
+    if width < _HOG_WINDOW[0] or height < _HOG_WINDOW[1]:
+        return []
     found, margins = _hog().detectMultiScale(scaled, winStride=(8, 8), padding=(16, 16), scale=1.05, groupThreshold=0)
     corners = xywh_to_xyxy(np.array(found, dtype=np.float64).reshape(-1, 4))
     people = []

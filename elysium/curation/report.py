@@ -47,10 +47,13 @@ def format_status(status: dict[str, Any]) -> str:
     lines.append(f"{stats['num_candidates']} candidates (noun chunk and shot), {stats['num_records']} tracks kept")
     for row in stats["funnel"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in stats["rejects"].get(row["stage"], {}).items())
-        lines.append(f"  {row['stage']:<10} {row['passed']:>7} of {row['entered']:<7} {reasons}")
+        passed = f"{row['passed']} of {row['entered']}"
+        lines.append(
+            f"  {row['stage']:<10} {passed:>16}  {STAGES[row['stage']]}" + (f" (not: {reasons})" if reasons else "")
+        )
     for stage in ("decode", "shots", "chunk"):
         for reason, count in stats["rejects"].get(stage, {}).items():
-            lines.append(f"  {stage:<10} {reason} {count}")
+            lines.append(f"before that, {stage}: {reason} {count}")
     kept = ", ".join(f"{name} {count}" for name, count in stats["records"]["by_kind_and_split"].items())
     lines.append(f"kept: {kept or 'nothing'}")
     return "\n".join(lines)
@@ -131,8 +134,7 @@ def _sentence(reject: dict[str, Any]) -> str:
     what = "" if reject["expression"] is None else f"{reject['expression']!r} "
     number = "" if reject["value"] is None else f", {reject['value']:g} against {reject['threshold']:g}"
     detail = f" ({reject['detail']})" if reject["detail"] else ""
-    asked = STAGES[reject["stage"]]
-    return f"rejected  {what}at {reject['stage']}: {reject['reason'].replace('_', ' ')}{number}{detail}; asked: {asked}"
+    return f"rejected  {what}at {reject['stage']}: {reject['reason'].replace('_', ' ')}{number}{detail}"
 
 
 def _numbers(values: Sequence[float]) -> str:
