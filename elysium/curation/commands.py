@@ -29,6 +29,7 @@ def run_command(source: str, output: str, preset: str, overrides: tuple[str, ...
     \b
     DIR/raw holds the clips, DIR/tracks the result: train.jsonl, evaluation.jsonl, rejects.jsonl, stats.json, frames/.
 
+    \b
     Examples:
       elysium curate run --source builtin --output tracks
       elysium curate run --source my_videos/ --output tracks --set curate.min_iou=0.5

@@ -52,9 +52,3 @@ def test_the_clip_is_sampled_at_the_frame_rate_and_stored_at_its_own_size(outcom
 def test_what_has_no_detector_is_rejected_for_that(outcome):
     reasons = {reject.expression: reject.reason for reject in outcome[0].rejects}
     assert reasons["a dark suit"] == reasons["a moving car"] == "unknown_object"
-
-
-def test_large_frames_are_stored_smaller(carphone, tmp_path, settings_with):
-    clip = RawClip(id="c", path=carphone.name, caption="His face.", source="", sha256="")
-    outcome = curate_clip(clip, carphone.parent, tmp_path, settings_with(max_side=88, frame_rate=2, evaluation_share=0))
-    assert {record.frame_size for record in outcome.records} == {(88, 72)}

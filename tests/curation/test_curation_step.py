@@ -56,6 +56,14 @@ def test_records_name_their_frames_and_their_size(undisturbed):
             assert image.size == record.frame_size == (96, 96)
 
 
+def test_large_frames_are_stored_smaller(context, raw):
+    begun = context("tracks", raw, "curate.max_side=48")
+    step.run(begun)
+    record = records(begun.output, "train")[0]
+    with Image.open(begun.output / record.frames[0]) as image:
+        assert image.size == record.frame_size == (48, 48)
+
+
 def test_the_source_decides_the_split_where_it_did(undisturbed):
     output, _ = undisturbed
     assert {record.metadata.clip for record in records(output, "train")} == {"sim-3", "sim-4"}
