@@ -79,7 +79,7 @@ def _ticks(low: float, high: float) -> list[float]:
         >>> _ticks(0, 100)
         [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
     """
-    step = 10 ** math.floor(math.log10((high - low) / 4))
+    step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step = next((step * factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 6), step * 10)
     first = math.ceil(low / step - 1e-9)
     return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]

@@ -41,10 +41,12 @@ def run_dag(workspace: Path, *, say: Callable[[str], None]) -> int:
     _migrate(home, environment, log)
     conf = {"workspace": str(place.root), "runner": "local"}
     command = [sys.executable, "-m", "airflow", "dags", "test", DAG_ID, "--conf", json.dumps(conf)]
-    with log.open("a", encoding="utf-8") as file:
-        process = subprocess.Popen(
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        )
+        ) as process,
+    ):
         try:
             for line in process.stdout or ():
                 file.write(line)

@@ -103,10 +103,12 @@ def run_process(command: Sequence[str], log: Path) -> tuple[int, list[str]]:
     log.parent.mkdir(parents=True, exist_ok=True)
     tail: deque[str] = deque(maxlen=_TAIL)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with log.open("a", encoding="utf-8") as file:
-        process = subprocess.Popen(
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
-        )
+        ) as process,
+    ):
         try:
             for line in process.stdout or ():
                 file.write(line)

@@ -42,7 +42,7 @@ def run_until(elysium, toy, tmp_path, folder, last, *settings):
 def test_ones_own_folder_of_videos_is_taken_in(elysium, toy, tmp_path, folder):
     result, place = run_until(elysium, toy, tmp_path, folder, "validate-raw")
     assert result.returncode == 0, result.stderr
-    assert place.manifest(step("ingest")).metrics["clips"] == 3
+    assert place.manifest(step("ingest")).metrics["num_clips"] == 3
 
 
 def test_an_unreadable_video_is_refused_by_the_gate_by_name(elysium, toy, tmp_path, folder):
