@@ -132,6 +132,10 @@ class PhaseSettings(Section):
     mixture: dict[str, float] = Field(description="weights of the tasks: sot, rsot, rec, reg, video-reg, vqa")
     clip_frames: tuple[int, int] = Field((2, 8), description="fewest and most frames of a clip, drawn uniformly")
     clip_interval: tuple[int, int] = Field((1, 60), description="smallest and largest interval, drawn uniformly")
+    questions: int = Field(1, ge=1, description="asked about each set of frames; they share it, unseen by each other")
+    coordinate_smoothing: float = Field(
+        0.0, ge=0, description="standard deviation of a coordinate's target, in steps of the box text; 0 is exact"
+    )
     num_visual_tokens: int | None = Field(None, ge=1, description="kept of each frame; None is the model's own")
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)

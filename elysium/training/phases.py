@@ -22,16 +22,22 @@ class Lengths:
         text: Of prompt and answer without the frames.
         visual: Of the frames.
         limit: What the language model takes.
+        shared: Of `total`, those up to the last frame, which all questions about the same frames share.
     """
 
     text: int
     visual: int
     limit: int
+    shared: int = 0
 
     @property
     def total(self) -> int:
         """Text and frames together."""
         return self.text + self.visual
+
+    def row(self, questions: int) -> int:
+        """Returns the tokens of a training row with so many questions; the positions stay within `total`."""
+        return self.shared + questions * (self.total - self.shared)
 
 
 def freeze(model: ElysiumForConditionalGeneration, phase: PhaseSettings) -> int:
@@ -77,8 +83,10 @@ def longest_sample(processor: ElysiumProcessor, phase: PhaseSettings, limit: int
         for phrasing in range(len(PHRASINGS[task])):
             prompt = ask(task, count, expression=_LONG_EXPRESSION, box=box, phrasing=phrasing)
             visual = count * processor.tokens_per_frame
-            text = len(processor.encode_prompt(prompt)) - visual + answered
-            longest = max(longest, Lengths(text, visual, limit), key=lambda lengths: lengths.total)
+            ids = processor.encode_prompt(prompt)
+            shared = len(ids) - ids[::-1].index(processor.image_token_id)
+            found = Lengths(len(ids) - visual + answered, visual, limit, shared)
+            longest = max(longest, found, key=lambda lengths: lengths.total)
     return longest
 
 

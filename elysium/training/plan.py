@@ -20,8 +20,9 @@ def plan_phase(settings: Settings, name: str, gpus: int) -> dict[str, int]:
         gpus: Devices that share the batch; each holds all weights (plain data parallelism).
 
     Returns:
-        `parameters`, `trained_parameters`, `steps`, `samples_per_step`, `samples_per_gpu`, `longest_sample_tokens`,
-        `tokens_per_step_at_most`, and `state_mib_per_gpu`: weights, gradients and optimiser, without activations.
+        `parameters`, `trained_parameters`, `steps`, `samples_per_step`, `samples_per_gpu`, `questions_per_step`,
+        `longest_sample_tokens`, `tokens_per_step_at_most` (frames shared by a sample's questions), and
+        `state_mib_per_gpu`: weights, gradients and optimiser, without activations.
     """
     phase = getattr(settings.training, name)
     model, processor = build_model(settings.model, settings.seed)
@@ -36,7 +37,8 @@ def plan_phase(settings: Settings, name: str, gpus: int) -> dict[str, int]:
         "steps": phase.steps,
         "samples_per_step": phase.batch_size * gpus,
         "samples_per_gpu": phase.batch_size,
+        "questions_per_step": phase.questions * phase.batch_size * gpus,
         "longest_sample_tokens": longest.total,
-        "tokens_per_step_at_most": longest.total * phase.batch_size * gpus,
+        "tokens_per_step_at_most": longest.row(phase.questions) * phase.batch_size * gpus,
         "state_mib_per_gpu": round(state / _MIB),
     }

@@ -21,19 +21,30 @@ _SINGLE_FRAME = (Task.REC, Task.REG)
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One conversation.
+class Question:
+    """One conversation about a sample's frames.
 
     Attributes:
         task: What is asked.
         prompt: With one `<image>` a frame.
         answer: What the model should say.
-        frames: Shape `(T, side, side, 3)`, uint8, RGB.
     """
 
     task: Task
     prompt: str
     answer: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Frames, and the questions that are asked about them, each a conversation of its own.
+
+    Attributes:
+        questions: At least one; their prompts are the same up to the last `<image>`.
+        frames: Shape `(T, side, side, 3)`, uint8, RGB.
+    """
+
+    questions: tuple[Question, ...]
     frames: npt.NDArray[np.uint8]
 
 
@@ -41,7 +52,9 @@ class TrackSamples:
     """An endless, numbered supply of training samples from a snapshot's training records.
 
     Sample `i` depends on the seed, the phase's name and `i` alone: any worker can make any sample, and a resumed run
-    sees what an undisturbed one sees.
+    sees what an undisturbed one sees. A sample's first question decides between one frame and a clip by the mixture's
+    weights; its others are drawn from the tasks of that kind, so every question's task follows the mixture. They go
+    round the objects that the frames show.
 
     Args:
         folder: With `train.jsonl` and the frames that it names.
@@ -69,33 +82,48 @@ class TrackSamples:
         self._weights = weights / weights.sum()
         if Task.VQA in self._tasks:
             raise ElysiumError("the mixture asks for vqa, but track records hold no questions; leave vqa out")
+        self._siblings: dict[tuple[str, ...], list[TrackRecord]] = {}
+        for record in self.records:
+            self._siblings.setdefault(tuple(record.frames), []).append(record)
         # Decoded once and kept small: 100 clips of 24 frames at 64 pixels are 30 MB.
         self._frames: dict[str, npt.NDArray[np.uint8]] = {}
 
     def __getitem__(self, index: int) -> Sample:
         """Returns sample number `index`."""
+        first, record, chosen, rng = self._draw(index)
+        same_kind = [number for number, task in enumerate(self._tasks) if _is_single(task) == _is_single(first)]
+        shares = self._weights[same_kind] / self._weights[same_kind].sum()
+        others = self._siblings[tuple(record.frames)]
+        order = [record, *(others[i] for i in rng.permutation(len(others)) if others[i] is not record)]
+        questions = []
+        for number in range(self._phase.questions):
+            task = first if number == 0 else self._tasks[same_kind[int(rng.choice(len(same_kind), p=shares))]]
+            phrasing = int(rng.integers(len(PHRASINGS[task])))
+            questions.append(self._question(task, order[number % len(order)], chosen, phrasing))
+        frames = np.stack([self._frame(record.frames[frame]) for frame in chosen])
+        return Sample(tuple(questions), frames)
+
+    def num_frames(self, index: int) -> int:
+        """Returns how many frames sample `index` has, without reading them."""
+        return len(self._draw(index)[2])
+
+    def _draw(self, index: int) -> tuple[Task, TrackRecord, list[int], np.random.Generator]:
+        """Returns a sample's first task, its record and frame numbers, and the generator for all else."""
         rng = np.random.default_rng([*self._key, index])
         task = self._tasks[int(rng.choice(len(self._tasks), p=self._weights))]
         record = self.records[int(rng.integers(len(self.records)))]
-        if task in _SINGLE_FRAME:
+        if _is_single(task):
             chosen = [int(rng.integers(len(record.frames)))]
         else:
             chosen = sample_clip(rng, len(record.frames), self._phase.clip_frames, self._phase.clip_interval)
+        return task, record, chosen, rng
+
+    def _question(self, task: Task, record: TrackRecord, chosen: list[int], phrasing: int) -> Question:
         boxes = np.array([record.box[frame] for frame in chosen])
-        prompt = ask(
-            task,
-            len(chosen),
-            expression=record.object_description,
-            box=boxes[0],
-            phrasing=int(rng.integers(len(PHRASINGS[task]))),
-            codec=self._codec,
-        )
-        if task in (Task.REG, Task.VIDEO_REG):
-            answer = description_answer(record.object_description)
-        else:
-            answer = boxes_answer(boxes, self._codec)
-        frames = np.stack([self._frame(record.frames[frame]) for frame in chosen])
-        return Sample(task, prompt, answer, frames)
+        expression = record.object_description
+        prompt = ask(task, len(chosen), expression=expression, box=boxes[0], phrasing=phrasing, codec=self._codec)
+        describes = task in (Task.REG, Task.VIDEO_REG)
+        return Question(task, prompt, description_answer(expression) if describes else boxes_answer(boxes, self._codec))
 
     def _frame(self, name: str) -> npt.NDArray[np.uint8]:
         found = self._frames.get(name)
@@ -107,6 +135,10 @@ class TrackSamples:
                 raise ElysiumError(f"the frame {self.folder / name} cannot be read: {error}") from error
             self._frames[name] = found
         return found
+
+
+def _is_single(task: Task) -> bool:
+    return task in _SINGLE_FRAME
 
 
 def sample_clip(rng: np.random.Generator, length: int, frames: tuple[int, int], interval: tuple[int, int]) -> list[int]:

@@ -52,6 +52,7 @@ def _run(
         "trained_parameters": trained,
         "longest_sample": {"text": longest.text, "visual": longest.visual, "limit": longest.limit},
         "samples": phase.steps * phase.batch_size,
+        "questions": phase.steps * phase.batch_size * phase.questions,
         "seconds": round(time.monotonic() - started, 1),
         "mlflow_run": mlflow_run,
     }

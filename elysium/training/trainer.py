@@ -8,26 +8,31 @@ import math
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, SequentialSampler
-from transformers import BatchFeature, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from elysium.config import PhaseSettings
-from elysium.errors import ElysiumError
+from elysium.errors import ElysiumError, UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.pipeline.workspace import sha256, write_atomic
-from elysium.training.samples import Sample, TrackSamples
+from elysium.training.batches import Collator, GroupedOrder, NumberedSamples
+from elysium.training.losses import CoordinateSmoothing
+from elysium.training.samples import TrackSamples
 
 logger = logging.getLogger(__name__)
 
 _COMPLETE = "complete.json"
 _KEPT = 2
+# The speed is no part of the curve: two runs of the same settings must write the same one.
+_FIGURES = ("loss", "learning_rate", "grad_norm")
 
 LogMetrics = Callable[[dict[str, float], int], None]
 
@@ -68,9 +73,15 @@ def train_phase(
         The curve: step, loss, learning_rate, grad_norm at every logged step.
 
     Raises:
-        ElysiumError: If the loss is no longer a number.
+        ElysiumError: If the loss or a weight is no longer a number.
+        UsageError: If the model's tokenizer or attention does not fit the phase.
         TrainingStopped: After SIGTERM or SIGINT.
     """
+    if phase.questions > 1 and model.config.text_config._attn_implementation not in ("eager", "sdpa"):
+        raise UsageError(
+            f"questions={phase.questions} needs attention that takes a mask a token (sdpa or eager), but the model "
+            f"runs {model.config.text_config._attn_implementation}; set questions to 1"
+        )
     for handler in (transformers_logging.disable_progress_bar, transformers_logging.set_verbosity_error):
         handler()
     arguments = TrainingArguments(
@@ -99,8 +110,9 @@ def train_phase(
         trainer = _ResumableTrainer(
             model=model,
             args=arguments,
-            train_dataset=_Numbered(samples, phase.steps * phase.batch_size),
-            data_collator=_Collator(processor),
+            train_dataset=NumberedSamples(samples, phase.steps * phase.batch_size),
+            data_collator=Collator(processor),
+            loss=CoordinateSmoothing(processor, phase.coordinate_smoothing) if phase.coordinate_smoothing else None,
             callbacks=[recorder, _StopOnSignal(signals)],
         )
         # Plain lines instead of the library's own prints, which would go to standard output.
@@ -111,9 +123,8 @@ def train_phase(
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         if signals.received is not None and trainer.state.global_step < phase.steps:
             raise TrainingStopped(signals.received, trainer.state.global_step)
-    kept = ("loss", "learning_rate", "grad_norm")
     return [
-        {"step": entry["step"], **{key: entry[key] for key in kept if key in entry}}
+        {"step": entry["step"], **{key: entry[key] for key in _FIGURES if key in entry}}
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
@@ -130,65 +141,69 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 class _ResumableTrainer(Trainer):
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+    def __init__(self, *args: Any, loss: CoordinateSmoothing | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loss = loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        dataset: NumberedSamples = self.train_dataset if train_dataset is None else train_dataset
+        return GroupedOrder(dataset.samples, len(dataset), self.args.per_device_train_batch_size, self.args.seed)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if self._loss is None or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs.pop("labels")
+        return self._loss(model(**inputs, use_cache=False).logits, labels, num_items_in_batch)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        # Every step and not only the logged ones: no checkpoint may be written from weights that this loss spoiled.
+        if not torch.isfinite(loss):
+            raise ElysiumError(
+                f"the loss is {float(loss)} at step {self.state.global_step + 1}; lower the learning rate, or look at "
+                "the newest samples; the checkpoint before is kept"
+            )
+        return loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        for name, value in model.named_parameters():
+            if not torch.isfinite(value).all():
+                raise ElysiumError(
+                    f"{name} is not finite after step {self.state.global_step}: its gradient was not; lower the "
+                    "learning rate; the checkpoint before is kept"
+                )
         super()._save_checkpoint(model, trial)
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         files = {path.name: sha256(path) for path in sorted(checkpoint.iterdir()) if path.name != _COMPLETE}
         write_atomic(checkpoint / _COMPLETE, json.dumps(files))
 
 
-class _Numbered(Dataset[Sample]):
-    """The first `length` of the numbered samples."""
-
-    def __init__(self, samples: TrackSamples, length: int) -> None:
-        self._samples = samples
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
-
-
-class _Collator:
-    def __init__(self, processor: ElysiumProcessor) -> None:
-        self._processor = processor
-
-    def __call__(self, samples: list[Sample]) -> BatchFeature:
-        return self._processor(
-            [sample.prompt for sample in samples],
-            [list(sample.frames) for sample in samples],
-            [sample.answer for sample in samples],
-        )
-
-
 class _Recorder(TrainerCallback):
-    """Prints and hands on what is logged, and stops when the loss is no number."""
+    """Prints and hands on what is logged, with the speed."""
 
     def __init__(self, log_metrics: LogMetrics | None) -> None:
         self._log_metrics = log_metrics
+        self._since = (time.perf_counter(), 0)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._since = (time.perf_counter(), state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:
             return
-        values: dict[str, float] = {
-            key: float(logs[key]) for key in ("loss", "learning_rate", "grad_norm") if key in logs
-        }
-        if not math.isfinite(values["loss"]):
-            raise ElysiumError(
-                f"the loss is {values['loss']} at step {state.global_step}; lower the learning rate, or look at the "
-                "newest samples; the checkpoint before is kept"
-            )
+        now, (before, step) = time.perf_counter(), self._since
+        self._since = (now, state.global_step)
+        samples = (state.global_step - step) * args.per_device_train_batch_size * args.world_size
+        speed = samples / max(now - before, 1e-9)
+        values = {key: float(logs[key]) for key in _FIGURES if key in logs}
         logger.info(
-            "step %d/%d  loss %.4f  learning rate %.2e", state.global_step, state.max_steps, values["loss"],
-            values.get("learning_rate", 0.0),
+            "step %d/%d  loss %.4f  learning rate %.2e  %.1f samples/s", state.global_step, state.max_steps,
+            values["loss"], values.get("learning_rate", 0.0), speed,
         )  # fmt: skip
         if self._log_metrics is not None:
-            self._log_metrics(values, state.global_step)
+            self._log_metrics({**values, "samples_per_second": speed}, state.global_step)
 
 
 class _StopOnSignal(TrainerCallback):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from training_data import SETTINGS, settings, write_snapshot
 
 from elysium.errors import ElysiumError
@@ -20,8 +21,17 @@ from elysium.training.samples import TrackSamples
 from elysium.training.trainer import newest_checkpoint, train_phase
 
 HERE = Path(__file__).parent
-STEPS = ("training.finetune.steps=8", "training.finetune.save_steps=3", "training.finetune.logging_steps=1",
-         "training.finetune.batch_size=2")  # fmt: skip
+STEPS = tuple(
+    f"training.finetune.{setting}"
+    for setting in (
+        "steps=8",
+        "save_steps=3",
+        "logging_steps=1",
+        "batch_size=2",
+        "questions=2",
+        "coordinate_smoothing=2",
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +124,21 @@ def test_a_loss_that_is_no_number_stops_the_phase(snapshot, tmp_path):
         train(snapshot, tmp_path, "training.finetune.learning_rate=1e30", "training.finetune.max_grad_norm=1e30")
 
 
-def test_figures_go_out_step_by_step(snapshot, tmp_path):
+def test_a_loss_that_is_no_number_stops_before_anything_is_saved(snapshot, tmp_path):
+    spoils = ("training.finetune.learning_rate=1e30", "training.finetune.max_grad_norm=1e30")
+    with pytest.raises(ElysiumError, match=r"the loss is nan|is not finite"):
+        train(snapshot, tmp_path, *spoils, "training.finetune.logging_steps=8", "training.finetune.save_steps=1")
+    for path in tmp_path.rglob("model.safetensors"):
+        assert all(torch.isfinite(value).all() for value in load_file(path).values())
+
+
+def test_figures_go_out_step_by_step_and_the_speed_stays_out_of_the_curve(snapshot, tmp_path):
     logged = []
-    _, history = train(snapshot, tmp_path, log=lambda values, step: logged.append((step, values["loss"])))
-    assert logged == [(entry["step"], pytest.approx(entry["loss"])) for entry in history]
+    _, history = train(snapshot, tmp_path, log=lambda values, step: logged.append((step, values)))
+    assert [step for step, _ in logged] == [entry["step"] for entry in history]
+    assert [values["loss"] for _, values in logged] == pytest.approx([entry["loss"] for entry in history])
+    assert all(values["samples_per_second"] > 0 for _, values in logged)
+    assert all("samples_per_second" not in entry for entry in history)
 
 
 def test_the_train_command_trains_one_phase_and_goes_on(snapshot, tmp_path):

@@ -58,33 +58,50 @@ def test_a_sample_depends_on_seed_phase_and_number_alone(snapshot):
     second[50]
     for index in (0, 7, 123):
         a, b = first[index], second[index]
-        assert (a.prompt, a.answer) == (b.prompt, b.answer)
+        assert a.questions == b.questions
         assert np.array_equal(a.frames, b.frames)
     drawn = {
-        samples(snapshot, seed=seed, name=name)[0].prompt for seed in range(3) for name in ("pretrain", "finetune")
+        samples(snapshot, seed=seed, name=name)[0].questions[0].prompt
+        for seed in range(3)
+        for name in ("pretrain", "finetune")
     }
     assert len(drawn) > 3
 
 
 def test_the_mixture_is_drawn_by_its_weights(snapshot):
     supply = samples(snapshot, "training.finetune.mixture={sot: 3.0, rec: 1.0, reg: 0.0}")
-    tasks = [supply[index].task for index in range(600)]
+    tasks = [supply[index].questions[0].task for index in range(600)]
     assert set(tasks) == {Task.SOT, Task.REC}
     assert tasks.count(Task.SOT) / len(tasks) == pytest.approx(0.75, abs=0.06)
+
+
+def test_all_questions_of_a_sample_follow_the_mixture_and_go_round_the_objects(snapshot):
+    mixture = "training.finetune.mixture={sot: 2.0, rsot: 1.0, rec: 1.0}"
+    supply = samples(snapshot, mixture, "training.finetune.questions=3")
+    drawn = [supply[index].questions for index in range(400)]
+    tasks = [question.task for questions in drawn for question in questions]
+    assert {len(questions) for questions in drawn} == {3}
+    assert tasks.count(Task.SOT) / len(tasks) == pytest.approx(0.5, abs=0.06)
+    assert tasks.count(Task.REC) / len(tasks) == pytest.approx(0.25, abs=0.06)
+    shown = {len({question.prompt.rpartition("<image>")[0] for question in questions}) for questions in drawn}
+    assert shown == {1}, "questions about the same frames have the same beginning"
+    asked = [{question.answer for question in questions} for questions in drawn if questions[0].task is Task.REC]
+    assert max(map(len, asked)) == 3
 
 
 def test_answers_are_the_boxes_of_the_frames_that_are_shown(snapshot):
     supply = samples(snapshot, "training.finetune.mixture={sot: 1.0}")
     for index in range(20):
         sample = supply[index]
-        boxes = BoxCodec().decode(sample.answer)
-        assert len(boxes) == len(sample.frames) == sample.prompt.count("<image>")
-        assert BoxCodec().encode(boxes[0]) in sample.prompt
+        question = sample.questions[0]
+        boxes = BoxCodec().decode(question.answer)
+        assert len(boxes) == len(sample.frames) == supply.num_frames(index) == question.prompt.count("<image>")
+        assert BoxCodec().encode(boxes[0]) in question.prompt
 
 
 def test_questions_are_put_in_several_ways(snapshot):
     supply = samples(snapshot, "training.finetune.mixture={rec: 1.0}")
-    assert len({supply[index].prompt.split("\n")[1].split()[0] for index in range(40)}) >= 3
+    assert len({supply[index].questions[0].prompt.split("\n")[1].split()[0] for index in range(40)}) >= 3
 
 
 def test_questions_that_records_cannot_answer_are_refused(snapshot):
@@ -125,8 +142,9 @@ def test_no_sample_is_longer_than_was_said(snapshot):
     longest = check_lengths(processor, chosen.training.finetune, "finetune", 1024).total
     supply = samples(snapshot)
     lengths = [
-        len(processor.encode_prompt(supply[index].prompt)) + len(processor.encode_answer(supply[index].answer))
+        len(processor.encode_prompt(question.prompt)) + len(processor.encode_answer(question.answer))
         for index in range(200)
+        for question in supply[index].questions
     ]
     assert max(lengths) <= longest
 

@@ -1,0 +1,143 @@
+"""Samples to tensors: questions about the same frames share them, and batches hold clips of like length.
+
+A sample's row is its frames' tokens once, then each question with its answer. A question attends to the frames and to
+itself, and its positions go on where the frames end: the model computes for it exactly what it would if the question
+stood alone, while the frames, most of a row, are encoded and read once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from transformers import BatchFeature
+
+from elysium.model import ElysiumProcessor
+from elysium.model.processor import IGNORED
+from elysium.training.samples import Sample, TrackSamples
+
+_WINDOW_BATCHES = 16
+_PADDING, _SHARED = -1, 0
+
+
+class NumberedSamples(Dataset[Sample]):
+    """The first `length` of the numbered samples."""
+
+    def __init__(self, samples: TrackSamples, length: int) -> None:
+        self.samples = samples
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+class GroupedOrder(Sampler[int]):
+    """Sample numbers in an order that puts clips of like length into one batch.
+
+    Within windows of some batches, samples are sorted by number of frames, cut into batches, and the batches shuffled:
+    which samples a window has does not change, only who shares a batch. The order depends on the seed alone.
+
+    Args:
+        samples: Numbered samples.
+        length: How many.
+        batch_size: Samples of a batch.
+        seed: Of the shuffle.
+    """
+
+    def __init__(self, samples: TrackSamples, length: int, batch_size: int, seed: int) -> None:
+        self._samples = samples
+        self._length = length
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        window = self._batch_size * _WINDOW_BATCHES
+        for start in range(0, self._length, window):
+            numbers = range(start, min(start + window, self._length))
+            ordered = sorted(numbers, key=self._samples.num_frames)
+            batches = [ordered[at : at + self._batch_size] for at in range(0, len(ordered), self._batch_size)]
+            # A batch that is not full must stay last: the loader cuts the order into batches by counting.
+            full = [batch for batch in batches if len(batch) == self._batch_size]
+            for number in np.random.default_rng([self._seed, start]).permutation(len(full)):
+                yield from full[number]
+            yield from (index for batch in batches[len(full) :] for index in batch)
+
+
+class Collator:
+    """Makes a padded batch of samples.
+
+    Args:
+        processor: Tokenizes and normalises.
+    """
+
+    def __init__(self, processor: ElysiumProcessor) -> None:
+        self._processor = processor
+
+    def __call__(self, samples: list[Sample]) -> BatchFeature:
+        """Returns the batch; where every sample has one question it is what the processor itself would make.
+
+        With several, `attention_mask` is `(B, 1, L, L)`, true where a token (third axis) attends to another (fourth),
+        and `position_ids` `(B, L)` is given.
+        """
+        if all(len(sample.questions) == 1 for sample in samples):
+            return self._processor(
+                [sample.questions[0].prompt for sample in samples],
+                [list(sample.frames) for sample in samples],
+                [sample.questions[0].answer for sample in samples],
+            )
+        rows = [self._row(sample) for sample in samples]
+        ids, labels, positions, owners = (
+            _stack(column, fill)
+            for column, fill in zip(
+                zip(*rows, strict=True), (self._processor.pad_token_id, IGNORED, 0, _PADDING), strict=True
+            )
+        )
+        frames = np.concatenate([sample.frames for sample in samples])
+        return BatchFeature(
+            {
+                "input_ids": ids,
+                "attention_mask": _may_attend(owners),
+                "position_ids": positions,
+                "pixel_values": self._processor.pixel_values(list(frames)),
+                "labels": labels,
+            }
+        )
+
+    def _row(self, sample: Sample) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Returns a sample's ids, labels, positions, and of each token which question it belongs to, from 1."""
+        image = self._processor.image_token_id
+        encoded = [self._processor.encode_prompt(question.prompt) for question in sample.questions]
+        cut = len(encoded[0]) - encoded[0][::-1].index(image)
+        ids = encoded[0][:cut]
+        labels, positions, owners = [IGNORED] * cut, list(range(cut)), [_SHARED] * cut
+        for number, (question, prompt) in enumerate(zip(sample.questions, encoded, strict=True), start=1):
+            answer = self._processor.encode_answer(question.answer)
+            added = prompt[cut:] + answer
+            ids += added
+            labels += [IGNORED] * (len(prompt) - cut) + answer
+            positions += range(cut, cut + len(added))
+            owners += [number] * len(added)
+        return ids, labels, positions, owners
+
+
+def _may_attend(owners: Tensor) -> Tensor:
+    """Returns which token attends to which, `(B, 1, L, L)`, from each token's question `(B, L)`."""
+    length = owners.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    reader, read = owners.unsqueeze(2), owners.unsqueeze(1)
+    # Padding attends to padding: a row of nothing at all would be not a number.
+    return (earlier & ((read == _SHARED) | (read == reader))).unsqueeze(1)
+
+
+def _stack(rows: tuple[list[int], ...], fill: int) -> Tensor:
+    length = max(map(len, rows))
+    return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
