@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import CLIPVisionConfig, LlamaConfig, PreTrainedTokenizerBase
 
 from elysium.config import ModelSettings
@@ -107,11 +108,11 @@ def _show_numbers(model: ElysiumForConditionalGeneration, tokenizer: PreTrainedT
     """
     ids = torch.tensor(tokenizer.convert_tokens_to_ids([str(number) for number in range(maximum + 1)]))
     values = torch.linspace(-1, 1, len(ids))[:, None]
-    angles = values * torch.pow(2.0, torch.linspace(-1, 3, _NUMBER_WAVES)) * torch.pi / 2
+    angles: Tensor = values * torch.pow(2.0, torch.linspace(-1, 3, _NUMBER_WAVES)) * torch.pi / 2
     codes = torch.cat([angles.sin(), angles.cos()], dim=1)
     with torch.no_grad():
         for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-            table = module.weight
+            table: Tensor = module.get_parameter("weight")
             mixed = codes @ torch.randn(codes.shape[1], table.shape[1])
             table[ids] = mixed * (table.std() / mixed.std())
 
