@@ -15,7 +15,7 @@ Point = tuple[float, float]
 def line_chart(
     lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, y_range: tuple[float, float] | None = None
 ) -> str:
-    """Returns a line chart with a legend.
+    """Returns a line chart, with a legend where there are several lines; every point tells its value when pointed at.
 
     Args:
         lines: Name to points in order of x; the first name gets the first colour.
@@ -44,8 +44,15 @@ def line_chart(
         x, _ = place((tick, low))
         parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{_HEIGHT - 18}">{_number(tick)}</text>')
     for number, (name, line) in enumerate(lines.items()):
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, (p for p in line if all(map(math.isfinite, p)))))
+        shown = [point for point in line if all(map(math.isfinite, point))]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, shown))
         parts.append(f'<polyline class="line c{number}" points="{path}"><title>{html.escape(name)}</title></polyline>')
+        for point in shown:
+            x, y = place(point)
+            title = html.escape(f"{name}: {_number(point[1])} at {_number(point[0])}")
+            parts.append(
+                f'<circle class="dot c{number}" cx="{x:.1f}" cy="{y:.1f}" r="6"><title>{title}</title></circle>'
+            )
     parts.append(
         f'<text class="label" text-anchor="middle" x="{(_WIDTH + _LEFT) / 2}" y="{_HEIGHT - 2}">{x_label}</text>'
     )
@@ -53,11 +60,15 @@ def line_chart(
         f'<text class="label" transform="translate(11 {_HEIGHT / 2 - 10}) rotate(-90)" text-anchor="middle">'
         f"{y_label}</text>"
     )
-    legend = "".join(f'<span class="key c{n}">{html.escape(name)}</span>' for n, name in enumerate(lines))
+    sample = '<svg viewBox="0 0 26 8"><line class="line c{}" x1="0" x2="26" y1="4" y2="4"/></svg>'
+    legend = "".join(
+        f'<span class="key">{sample.format(number)}{html.escape(name)}</span>' for number, name in enumerate(lines)
+    )
+    caption = f'<figcaption class="legend">{legend}</figcaption>' if len(lines) > 1 else ""
     title = html.escape(f"{y_label} over {x_label}")
     return (
         f'<figure class="chart"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}'
-        f'</svg><figcaption class="legend">{legend}</figcaption></figure>'
+        f"</svg>{caption}</figure>"
     )
 
 

@@ -36,6 +36,10 @@ def score_command(
     r"""Score any tracker's result files, in percent: one-pass evaluation, mean over sequences.
 
     \b
+    Standard output is one JSON object: auc, precision, norm_precision, sequences, frames. Numbers of a row may be
+    parted by commas, tabs, blanks or semicolons.
+
+    \b
     Example:
       elysium evaluate score --format lasot --predictions results/ --ground-truth LaSOT/ --absent absent/
     """
@@ -44,6 +48,9 @@ def score_command(
     scored = score_folders(predictions, ground_truth, layout, absent, absent_frames)  # type: ignore[arg-type] # choices
     for name, count in scored.short.items():
         click.echo(f"{name}: the last {count} rows are missing and count as no box", err=True)
+    if scored.unused:
+        names = ", ".join(scored.unused[:5]) + (" …" if len(scored.unused) > 5 else "")
+        click.echo(f"{len(scored.unused)} result files have no ground truth and are left out: {names}", err=True)
     result = {
         "auc": round(scored.mean.auc, 3),
         "precision": round(scored.mean.precision, 3),
@@ -51,28 +58,37 @@ def score_command(
         "sequences": len(scored.sequences),
         "frames": scored.frames,
     }
-    if as_json:
-        print_json(result)
-    else:
+    if not as_json:
         for name, value in result.items():
-            click.echo(f"{name:<16}{value:>10}")
+            click.echo(f"{name:<16}{value:>10}", err=True)
+    print_json(result)
 
 
 @evaluate.command("run")
-@click.option("--task", type=click.Choice(["sot", "rsot", "rec", "reg"]), required=True, help="What to measure.")
+@click.option(
+    "--task",
+    type=click.Choice(["sot", "rsot", "rec", "reg", "video-reg"]),
+    required=True,
+    help="What to measure; reg is another name of video-reg.",
+)
 @click.option(
     "--data", type=_FOLDER, required=True, help="Folder with evaluation.jsonl and its frames, e.g. RUN/snapshot/data."
 )
 @click.option(
     "--checkpoint", type=_FOLDER, required=True, help="A checkpoint folder, e.g. RUN/checkpoints/finetune/model."
 )
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="For metrics.json.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="For metrics.json and predictions.jsonl.",
+)
 @set_option
 @json_option
 def run_command(
     task: str, data: Path, checkpoint: Path, output: Path, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    r"""Measure a checkpoint on one task, with the baselines beside it; reg is Video-REG.
+    r"""Measure a checkpoint on one task, with the baselines beside it.
 
     \b
     Example:
@@ -82,17 +98,22 @@ def run_command(
     import json
 
     from elysium.config import load_settings
-    from elysium.evaluation.tasks import evaluate_task, load_sets, open_engine
+    from elysium.evaluation.tasks import evaluate_task, load_sets, open_engine, prediction_lines
     from elysium.pipeline.workspace import write_atomic
 
-    settings = load_settings("nano", overrides).evaluate
-    engine = open_engine(checkpoint, settings)
+    settings = load_settings("nano", overrides)
     wanted = {"reg": "video-reg"}.get(task, task)
-    tasks = {}
-    for name, records in load_sets(data, settings).items():
-        if name.rsplit("-", 1)[0] == wanted:
-            tasks[name] = evaluate_task(name, records, data, engine, settings).as_dict()
+    sets = load_sets(data, settings.evaluate, tasks=tuple(f"{wanted}-{kind}" for kind in ("simulated", "real")))
+    engine = open_engine(checkpoint, settings.evaluate)
+    results = {
+        name: evaluate_task(name, records, data, engine, settings.evaluate, settings.seed)
+        for name, records in sets.items()
+    }
+    tasks = {name: result.as_dict() for name, result in results.items()}
     write_atomic(output / "metrics.json", json.dumps({"tasks": tasks}, indent=1))
+    write_atomic(
+        output / "predictions.jsonl", prediction_lines({name: result.predictions for name, result in results.items()})
+    )
     shown = {name: {"model": entry["model"], "baselines": entry["baselines"]} for name, entry in tasks.items()}
     if as_json:
         print_json({"tasks": shown})

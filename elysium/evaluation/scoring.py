@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,8 @@ from elysium.evaluation.metrics import AbsentFrames, TrackScore, mean_score, sco
 
 Format = Literal["lasot", "otb"]
 
+_TARGET = re.compile(r"groundtruth_rect\.(\d+)\.txt")
+
 
 @dataclass(frozen=True)
 class ScoredSequences:
@@ -26,12 +27,14 @@ class ScoredSequences:
         sequences: Name to figures.
         frames: Number of frames of all ground truth.
         short: Name to number of missing result rows, for sequences whose results end early.
+        unused: Names of result files without ground truth; they are not scored.
     """
 
     mean: TrackScore
     sequences: dict[str, TrackScore]
     frames: int
     short: dict[str, int]
+    unused: tuple[str, ...] = ()
 
 
 def score_folders(
@@ -46,21 +49,25 @@ def score_folders(
     Args:
         predictions: `<sequence>.txt` for each sequence.
         ground_truth: `<sequence>.txt`, or as the sets publish it: `<sequence>/groundtruth.txt` (LaSOT, also below a
-            class folder) or `<sequence>/groundtruth_rect.txt` (OTB).
+            class folder) or `<sequence>/groundtruth_rect.txt` (OTB; of two targets `groundtruth_rect.1.txt` and
+            `groundtruth_rect.2.txt`, which are the sequences `<sequence>-1` and `<sequence>-2`).
         layout: `lasot`: results as long as the truth. `otb`: results may end early, as published ones do; a missing
-            row counts as no box.
+            row counts as no box; names are compared without regard to case, `_` and `-`, which trackers write as
+            they like (`skating2_1` for `Skating2-1`).
         absent: Folder of absence flags, `<sequence>.txt` with 0 and 1, or LaSOT's `<sequence>/out_of_view.txt` and
             `<sequence>/full_occlusion.txt`.
         absent_frames: What to do with absent frames, see `score_track`.
 
     Raises:
-        UsageError: If a folder holds no sequence, a sequence lacks its results or flags, or lengths differ; the
-            message names all of them.
+        UsageError: If a folder holds no sequence or one twice, a sequence lacks its results or flags, or lengths
+            differ; the message names them.
     """
-    truths = dict(_sequences(ground_truth))
+    truths = _sequences(ground_truth)
     if not truths:
         raise UsageError(f"{ground_truth} holds no ground truth: NAME.txt or NAME/groundtruth.txt is looked for")
-    results = dict(_sequences(predictions))
+    results = _sequences(predictions)
+    if layout == "otb":
+        results = _renamed(results, truths)
     missing = sorted(set(truths) - set(results))
     if missing:
         raise UsageError(
@@ -82,7 +89,8 @@ def score_folders(
         scores[name] = score_track(xywh_to_xyxy(predicted), xywh_to_xyxy(truth), flags, absent_frames)
     if wrong:
         raise UsageError("results and ground truth differ in length: " + "; ".join(wrong[:5]))
-    return ScoredSequences(mean_score(list(scores.values())), scores, frames, short)
+    unused = tuple(sorted(set(results) - set(truths)))
+    return ScoredSequences(mean_score(list(scores.values())), scores, frames, short, unused)
 
 
 def read_boxes(path: Path) -> FloatArray:
@@ -92,11 +100,12 @@ def read_boxes(path: Path) -> FloatArray:
         UsageError: If a row does not hold four numbers; the message names it.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if not line.strip():
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+        words = line.replace(",", " ").replace(";", " ").split()
+        if not words:
             continue
         try:
-            values = [float(value) for value in re.split(r"[,;\s]+", line.strip())]
+            values = [float(word) for word in words]
         except ValueError:
             values = []
         if len(values) != 4:
@@ -105,14 +114,38 @@ def read_boxes(path: Path) -> FloatArray:
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
-def _sequences(folder: Path) -> Iterator[tuple[str, Path]]:
+def _sequences(folder: Path) -> dict[str, Path]:
+    """Returns sequence name to file, for flat folders and for the sets' own."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    for path in sorted(folder.rglob("groundtruth*.txt")):
-        yield path.parent.name, path
-    for path in sorted(folder.glob("*.txt")):
-        if not path.name.startswith("groundtruth"):
-            yield path.stem, path
+    found: dict[str, Path] = {}
+    flat = (path for path in sorted(folder.glob("*.txt")) if not path.name.startswith("groundtruth"))
+    for path in (*sorted(folder.rglob("groundtruth*.txt")), *flat):
+        target = _TARGET.fullmatch(path.name)
+        if target:
+            name = f"{path.parent.name}-{target[1]}"
+        else:
+            name = path.parent.name if path.name.startswith("groundtruth") else path.stem
+        if name in found:
+            raise UsageError(f"{folder} holds the sequence {name} twice: {found[name]} and {path}")
+        found[name] = path
+    return found
+
+
+def _renamed(results: dict[str, Path], truths: dict[str, Path]) -> dict[str, Path]:
+    """Returns the results under the ground truth's spelling of their names."""
+    spelling = {_key(name): name for name in truths}
+    found: dict[str, Path] = {}
+    for name, path in results.items():
+        spelled = name if name in truths else spelling.get(_key(name), name)
+        if spelled in found:
+            raise UsageError(f"{path} and {found[spelled]} are both results of the sequence {spelled}")
+        found[spelled] = path
+    return found
+
+
+def _key(name: str) -> str:
+    return name.casefold().replace("_", "-")
 
 
 def _read_absent(folder: Path, name: str, length: int) -> FloatArray:

@@ -12,8 +12,9 @@ import torch
 
 from elysium.data.records import TrackRecord
 from elysium.evaluation.clips import write_clip
-from elysium.evaluation.report import Sources, render_sources
-from elysium.evaluation.tasks import MODEL, evaluate_task, load_sets, open_engine
+from elysium.evaluation.report import render_sources
+from elysium.evaluation.report_sources import Sources
+from elysium.evaluation.tasks import MODEL, evaluate_task, load_sets, open_engine, prediction_lines
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import write_atomic
 from elysium.registry.tracking import champion
@@ -31,10 +32,10 @@ def run(context: StepContext) -> StepResult:
     sets = load_sets(data, context.settings.evaluate)
     model = _measure(context, context.inputs["finetune"] / "model", sets, "model")
     _write(context.output / "metrics.json", {"data_hash": data_hash, "tasks": _strip(model)})
-    lines = [
-        json.dumps({"task": task, **prediction}) for task, entry in model.items() for prediction in entry["predictions"]
-    ]
-    write_atomic(context.output / "predictions.jsonl", "\n".join(lines) + "\n")
+    write_atomic(
+        context.output / "predictions.jsonl",
+        prediction_lines({task: entry["predictions"] for task, entry in model.items()}),
+    )
 
     best = champion(context.settings, context.home)
     if best is not None:
@@ -46,7 +47,12 @@ def run(context: StepContext) -> StepResult:
         )
     _draw_clips(context.output / "clips", data, sets, model)
     shutil.rmtree(context.output / "parts")
-    sources = Sources({**context.inputs, "evaluation": context.output}, run_id=context.run_id)
+    sources = Sources(
+        {**context.inputs, "evaluation": context.output},
+        run_id=context.run_id,
+        seed=context.settings.seed,
+        bootstrap_samples=context.settings.evaluate.bootstrap_samples,
+    )
     write_atomic(context.output / "report.html", render_sources(sources))
 
     figures = {f"{task}.{metric}": value for task, entry in model.items() for metric, value in entry["model"].items()}

@@ -1,5 +1,8 @@
 """What is measured on held-out records, and the two baselines beside it (PROTOCOL §7).
 
+An answer that is not a box, or a record that the model cannot be asked about, is a failure: it stays in the
+denominator with nothing right.
+
 Baselines: `static_box` never moves (it holds the given box, or for a named object the model's own first box; for
 grounding it is the middle half of the frame). `frame_by_frame` is the same model shown one frame at a time and told
 the object's name.
@@ -7,7 +10,8 @@ the object's name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from elysium.boxes import FloatArray, iou, to_pixels
 from elysium.config import EvaluateSettings
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.errors import ElysiumError
+from elysium.evaluation.asking import describe, ground, track
 from elysium.evaluation.metrics import (
     TRACKING_METRICS,
     TrackScore,
@@ -30,7 +35,7 @@ from elysium.evaluation.metrics import (
     score_track,
 )
 from elysium.evaluation.statistics import bootstrap_mean
-from elysium.inference import Engine, TrackRequest
+from elysium.inference import Engine, TrackAnswer, TrackRequest
 from elysium.model import load_checkpoint
 
 TASKS = ("sot-simulated", "rsot-simulated", "rec-simulated", "video-reg-simulated", "sot-real")
@@ -49,7 +54,7 @@ class TaskResult:
         systems: `model` and the baselines, each metric → mean over sequences.
         per_sequence: Record id → system → metric → figure.
         intervals: Metric → the model's 95 % bootstrap interval.
-        num_failures: Answers that could not be read.
+        num_failures: Answers without a box or text: frames for tracking, records for the other tasks.
         curves: System → curve name → values, for tracking.
         predictions: One entry a record, ready for JSON.
     """
@@ -79,21 +84,31 @@ def open_engine(checkpoint: Path, settings: EvaluateSettings) -> Engine:
     return Engine(*load_checkpoint(checkpoint), clip_frames=settings.clip_frames, batch_size=settings.batch_size)
 
 
-def load_sets(data: Path, settings: EvaluateSettings) -> dict[str, list[TrackRecord]]:
+def prediction_lines(predictions: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    """Returns the content of `predictions.jsonl` from each task's predictions, one JSON object a line."""
+    lines = (
+        json.dumps({"task": task, **entry}, ensure_ascii=False)
+        for task, entries in predictions.items()
+        for entry in entries
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def load_sets(data: Path, settings: EvaluateSettings, tasks: Sequence[str] = TASKS) -> dict[str, list[TrackRecord]]:
     """Returns the records of each task, tasks without any left out: the first ones by id.
 
     Raises:
-        ElysiumError: If there is no held-out record at all.
+        ElysiumError: If there is no held-out record for any of the tasks.
     """
     records = sorted(read_jsonl(data / "evaluation.jsonl", TrackRecord), key=lambda record: record.id)
     found = {}
-    for task in TASKS:
+    for task in tasks:
         kind = task.rsplit("-", 1)[1]
         chosen = [record for record in records if record.metadata.kind == kind][: settings.max_sequences]
         if chosen:
             found[task] = chosen
     if not found:
-        raise ElysiumError(f"{data / 'evaluation.jsonl'} holds no record to measure on")
+        raise ElysiumError(f"{data / 'evaluation.jsonl'} holds no record to measure {', '.join(tasks)} on")
     return found
 
 
@@ -131,14 +146,13 @@ def evaluate_task(
 
 def _tracking(kind: str, records: Sequence[TrackRecord], frames: Sequence[Images], engine: Engine) -> TaskResult:
     given = kind == "sot"
-    answers = engine.track(
-        [
-            TrackRequest(clip, box=record.box[0] if given else None, expression=None if given else _name(record))
-            for record, clip in zip(records, frames, strict=True)
-        ]
-    )
+    requests = [
+        TrackRequest(clip, box=record.box[0] if given else None, expression=None if given else _name(record))
+        for record, clip in zip(records, frames, strict=True)
+    ]
+    answers = track(engine, requests)
     singles = _frame_by_frame(records, frames, engine)
-    result = TaskResult(num_failures=sum(answer.num_failures for answer in answers))
+    result = TaskResult(num_failures=sum(map(_num_failures, answers)))
     scores: dict[str, list[TrackScore]] = {MODEL: [], STATIC: [], SINGLE: []}
     for record, clip, answer, single in zip(records, frames, answers, singles, strict=True):
         truth = np.array(record.box[: len(clip)])
@@ -156,7 +170,7 @@ def _tracking(kind: str, records: Sequence[TrackRecord], frames: Sequence[Images
             {
                 "id": record.id,
                 "expression": _name(record),
-                "boxes": np.round(answer.boxes, 4).tolist(),
+                "boxes": [_plain(box) for box in answer.boxes],
                 "confidence": np.round(answer.confidence, 4).tolist(),
             }
         )
@@ -172,13 +186,14 @@ def _tracking(kind: str, records: Sequence[TrackRecord], frames: Sequence[Images
 
 
 def _grounding(records: Sequence[TrackRecord], frames: Sequence[Images], engine: Engine) -> TaskResult:
-    boxes = engine.ground([clip[0] for clip in frames], [_name(record) for record in records])
+    boxes = ground(engine, [clip[0] for clip in frames], [_name(record) for record in records])
     truth = np.array([record.box[0] for record in records])
-    hits = {MODEL: iou(boxes, truth) >= _HIT, STATIC: iou(_MIDDLE, truth) >= _HIT}
-    result = TaskResult()
+    found = np.isfinite(boxes).all(-1)
+    hits = {MODEL: found & (iou(np.nan_to_num(boxes), truth) >= _HIT), STATIC: iou(_MIDDLE, truth) >= _HIT}
+    result = TaskResult(num_failures=int((~found).sum()))
     for number, record in enumerate(records):
         result.per_sequence[record.id] = {name: {"accuracy": 100.0 * hit[number]} for name, hit in hits.items()}
-        entry = {"id": record.id, "expression": _name(record), "box": np.round(boxes[number], 4).tolist()}
+        entry = {"id": record.id, "expression": _name(record), "box": _plain(boxes[number])}
         result.predictions.append(entry)
     result.systems = {name: {"accuracy": round(100 * float(hit.mean()), 4)} for name, hit in hits.items()}
     return result
@@ -189,8 +204,8 @@ def _describing(
 ) -> TaskResult:
     given = [record.box[0] for record in records]
     texts = {
-        MODEL: engine.describe([clip[:clip_frames] for clip in frames], given),
-        SINGLE: engine.describe([clip[:1] for clip in frames], given),
+        MODEL: describe(engine, [clip[:clip_frames] for clip in frames], given),
+        SINGLE: describe(engine, [clip[:1] for clip in frames], given),
     }
     result = TaskResult(num_failures=sum(not text for text in texts[MODEL]))
     for number, record in enumerate(records):
@@ -213,8 +228,17 @@ def _describing(
 def _frame_by_frame(records: Sequence[TrackRecord], frames: Sequence[Images], engine: Engine) -> list[FloatArray]:
     images = [image for clip in frames for image in clip]
     names = [_name(record) for record, clip in zip(records, frames, strict=True) for _ in clip]
-    boxes = engine.ground(images, names)
+    boxes = ground(engine, images, names)
     return np.split(boxes, np.cumsum([len(clip) for clip in frames])[:-1])
+
+
+def _num_failures(answer: TrackAnswer) -> int:
+    return max(answer.num_failures, int((~np.isfinite(answer.boxes).all(-1)).sum()))
+
+
+def _plain(box: FloatArray) -> list[float] | None:
+    """Returns a box for JSON, which has no NaN."""
+    return [round(float(value), 4) for value in box] if np.isfinite(box).all() else None
 
 
 def _name(record: TrackRecord) -> str:

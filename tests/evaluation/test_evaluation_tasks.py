@@ -5,52 +5,12 @@ import pytest
 from PIL import Image
 
 from elysium.config import EvaluateSettings
-from elysium.data.records import TrackMetadata, TrackRecord, write_jsonl
-from elysium.data.simulator import simulate
 from elysium.errors import ElysiumError
 from elysium.evaluation.tasks import MODEL, SINGLE, STATIC, TASKS, evaluate_task, load_sets
 from elysium.inference import TrackAnswer
 
 SETTINGS = EvaluateSettings(max_frames=6, clip_frames=4, max_sequences=3, bootstrap_samples=100)
 PERFECT_AUC = 100 * 20 / 21
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Held-out records of simulated clips, one of them passed off as real."""
-    folder = tmp_path_factory.mktemp("data")
-    records = []
-    for seed in range(4):
-        clip = simulate(seed, num_frames=8, side=48)
-        names = [f"frames/{seed}/{number:06}.png" for number in range(8)]
-        (folder / "frames" / str(seed)).mkdir(parents=True)
-        for name, image in zip(names, clip.frames, strict=True):
-            Image.fromarray(image).save(folder / name)
-        thing = next(thing for thing in clip.annotations.objects if None not in thing.boxes)
-        metadata = TrackMetadata(
-            content_sha256="0",
-            timestamps=[float(number) for number in range(8)],
-            decoder="none",
-            caption=clip.caption,
-            clip=str(seed),
-            split="evaluation",
-            kind="real" if seed == 3 else "simulated",
-            confidence=1.0,
-        )
-        record = TrackRecord(
-            source="test",
-            id=f"clip-{seed}",
-            vid=str(seed),
-            metadata=metadata,
-            frames=names,
-            object_class=thing.object_class,
-            box=thing.boxes,
-            object_description=thing.expression,
-            frame_size=(48, 48),
-        )
-        records.append(record)
-    write_jsonl(folder / "evaluation.jsonl", records)
-    return folder
 
 
 class Oracle:
@@ -138,3 +98,62 @@ def test_a_lost_frame_is_named(data):
     lost = [records[0].model_copy(update={"frames": ["frames/nope.png"] * 8})]
     with pytest.raises(ElysiumError, match=r"frames/nope\.png of record clip-0"):
         evaluate_task("rec-simulated", lost, data, Oracle(records, data), SETTINGS)
+
+
+class _Breaks(Oracle):
+    """Cannot be asked about one record, and gives a box without numbers for another."""
+
+    def track(self, requests):
+        if any(request.frames[0].tobytes() == self.broken for request in requests):
+            raise RuntimeError("the prompt is longer than the model's context")
+        return super().track(requests)
+
+    def ground(self, images, expressions):
+        boxes = super().ground(images, expressions)
+        boxes[[image.tobytes() == self.broken for image in images]] = np.nan
+        return boxes
+
+
+@pytest.fixture
+def breaking(data):
+    records = load_sets(data, SETTINGS)["sot-simulated"]
+    engine = _Breaks(records, data)
+    with Image.open(data / records[1].frames[0]) as image:
+        engine.broken = np.asarray(image).tobytes()
+    return records, engine
+
+
+def test_a_record_that_breaks_the_engine_fails_alone(data, breaking):
+    records, engine = breaking
+    result = evaluate_task("sot-simulated", records, data, engine, SETTINGS)
+    lost = result.per_sequence[records[1].id][MODEL]
+    assert lost["precision"] == pytest.approx(100 / 6, abs=1e-3), "only the given box of 6 frames is right"
+    assert result.num_failures == 5
+    assert result.predictions[1]["boxes"][1:] == [None] * 5
+    assert result.per_sequence[records[0].id][MODEL]["auc"] == pytest.approx(PERFECT_AUC, abs=1e-3)
+
+
+def test_an_answer_that_is_no_box_is_a_miss(data, breaking):
+    records, engine = breaking
+    result = evaluate_task("rec-simulated", records, data, engine, SETTINGS)
+    assert result.systems[MODEL]["accuracy"] == pytest.approx(200 / 3, abs=1e-3)
+    assert result.num_failures == 1
+
+
+def test_an_engine_that_answers_nothing_is_an_error_not_a_figure(data, breaking):
+    records, engine = breaking
+    with pytest.raises(RuntimeError, match="longer than the model's context"):
+        evaluate_task("sot-simulated", records[1:2], data, engine, SETTINGS)
+
+
+def test_a_task_without_records_is_an_error(data):
+    with pytest.raises(ElysiumError, match="holds no record to measure rec-real on"):
+        load_sets(_only_simulated(data), SETTINGS, tasks=["rec-real"])
+
+
+def _only_simulated(data):
+    folder = data / "simulated"
+    folder.mkdir()
+    lines = (data / "evaluation.jsonl").read_text().splitlines()
+    (folder / "evaluation.jsonl").write_text("\n".join(line for line in lines if '"kind":"simulated"' in line))
+    return folder

@@ -26,7 +26,7 @@ def test_the_sets_own_folders_and_any_delimiter_are_read(folders):
     assert (scored.frames, scored.mean.precision) == (6, 100)
 
 
-@pytest.mark.parametrize("text", ["1,2,3,4\n5 6 7 8\n", "1;2;3;4\r\n\n5\t6\t7\t8"])
+@pytest.mark.parametrize("text", ["1,2,3,4\n5 6 7 8\n", "1;2;3;4\r\n\n5\t6\t7\t8", "\ufeff1,2,3,4,\n 5, 6, 7, 8 "])
 def test_rows_are_read_whatever_parts_them(tmp_path, text):
     (tmp_path / "x.txt").write_text(text)
     assert read_boxes(tmp_path / "x.txt").tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
@@ -80,3 +80,30 @@ def test_flags_that_do_not_fit_are_named(folders, tmp_path, flags):
 def test_an_empty_folder_is_told(tmp_path):
     with pytest.raises(UsageError, match="holds no ground truth"):
         score_folders(tmp_path, tmp_path, "lasot")
+
+
+def test_otbs_two_targets_of_a_video_are_two_sequences(tmp_path):
+    for number in (1, 2):
+        write(tmp_path / "truth" / "Jogging" / f"groundtruth_rect.{number}.txt")
+    write(tmp_path / "results" / "jogging_1.txt")
+    write(tmp_path / "results" / "Jogging-2.txt", ROWS + 500)
+    scored = score_folders(tmp_path / "results", tmp_path / "truth", "otb")
+    assert {name: score.precision for name, score in scored.sequences.items()} == {"Jogging-1": 100, "Jogging-2": 0}
+
+
+def test_two_files_of_one_sequence_are_refused(tmp_path, folders):
+    write(folders[1] / "truck" / "car-1" / "groundtruth.txt")
+    with pytest.raises(UsageError, match="holds the sequence car-1 twice"):
+        score_folders(*folders, "lasot")
+    write(tmp_path / "flat" / "car_1.txt")
+    write(tmp_path / "both" / "car-1.txt")
+    write(tmp_path / "both" / "CAR_1.txt")
+    with pytest.raises(UsageError, match="both results of the sequence car_1"):
+        score_folders(tmp_path / "both", tmp_path / "flat", "otb")
+
+
+def test_results_without_ground_truth_are_named_and_not_scored(folders):
+    write(folders[0] / "car-3.txt", ROWS + 500)
+    scored = score_folders(*folders, "lasot")
+    assert scored.unused == ("car-3",)
+    assert scored.mean.precision == 100

@@ -1,0 +1,123 @@
+"""The step and the commands on a real, small, untrained model."""
+
+import json
+
+import numpy as np
+import pytest
+
+from elysium.cli import run as elysium
+from elysium.config import load_settings
+from elysium.evaluation import step
+from elysium.evaluation.tasks import TASKS
+from elysium.model import build_model
+from elysium.pipeline.steps import StepContext
+from elysium.registry.models import Champion
+
+OVERRIDES = (
+    *("evaluate.max_frames=3", "evaluate.max_sequences=2", "evaluate.clip_frames=2", "evaluate.bootstrap_samples=100"),
+    *("model.vision_layers=2", "model.llm_layers=1", "model.llm_hidden=64", "model.vision_hidden=32"),
+)
+TRACKING = {"auc", "precision", "norm_precision"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    for part in build_model(load_settings("nano", OVERRIDES).model, seed=0):
+        part.save_pretrained(folder / "model")
+    return folder
+
+
+@pytest.fixture
+def context(tmp_path, data, checkpoint):
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "data").symlink_to(data)
+    (tmp_path / "snapshot" / "lineage.json").write_text(json.dumps({"data_hash": "abc.dir"}))
+    (tmp_path / "output").mkdir()
+    return StepContext(
+        step="evaluate",
+        settings=load_settings("nano", OVERRIDES),
+        inputs={"snapshot": tmp_path / "snapshot", "finetune": checkpoint},
+        output=tmp_path / "output",
+        home=tmp_path,
+        run_id="a-run",
+    )
+
+
+def read(context, name):
+    return json.loads((context.output / name).read_text())
+
+
+def test_the_step_writes_figures_predictions_clips_and_a_page(context):
+    result = step.run(context)
+    metrics = read(context, "metrics.json")
+    assert metrics["data_hash"] == "abc.dir"
+    assert tuple(metrics["tasks"]) == TASKS
+    sot = metrics["tasks"]["sot-simulated"]
+    assert (
+        set(sot["model"]) == set(sot["baselines"]["static_box"]) == set(sot["baselines"]["frame_by_frame"]) == TRACKING
+    )
+    assert sot["num_sequences"] == len(sot["per_sequence"]) == 2
+    assert len(sot["curves"]["model"]["success"]) == 21
+    assert result.metrics["sot-simulated.auc"] == sot["model"]["auc"]
+    predictions = [json.loads(line) for line in (context.output / "predictions.jsonl").read_text().splitlines()]
+    assert {entry["task"] for entry in predictions} == set(TASKS)
+    assert np.shape([entry["boxes"] for entry in predictions if entry["task"] == "sot-simulated"]) == (2, 3, 4)
+    assert {path.suffix for path in (context.output / "clips").iterdir()} == {".webp", ".json"}
+    assert "data:image/webp" in (context.output / "report.html").read_text()
+    assert not (context.output / "champion.json").exists()
+    assert not (context.output / "parts").exists()
+
+
+def test_the_same_model_and_data_give_the_same_bytes(context):
+    step.run(context)
+    first = {path.name: path.read_bytes() for path in context.output.rglob("*.*") if path.is_file()}
+    step.run(context)
+    assert {path.name: path.read_bytes() for path in context.output.rglob("*.*") if path.is_file()} == first
+
+
+def test_a_killed_evaluation_measures_only_what_is_missing(context, monkeypatch):
+    evaluate_task, asked = step.evaluate_task, []
+
+    def until_the_third(task, *arguments):
+        asked.append(task)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return evaluate_task(task, *arguments)
+
+    monkeypatch.setattr(step, "evaluate_task", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        step.run(context)
+    step.run(context)
+    assert asked == [*TASKS[:3], *TASKS[2:]]
+    assert tuple(read(context, "metrics.json")["tasks"]) == TASKS
+
+
+def test_the_champion_is_measured_on_the_same_records(context, checkpoint, monkeypatch):
+    monkeypatch.setattr(step, "champion", lambda settings, home: Champion("3", checkpoint / "model", {}))
+    step.run(context)
+    metrics, champion = read(context, "metrics.json"), read(context, "champion.json")
+    assert champion["version"] == "3"
+    assert champion["data_hash"] == metrics["data_hash"]
+    assert champion["tasks"] == metrics["tasks"], "it is the same model"
+
+
+@pytest.mark.parametrize(
+    ("task", "tasks"), [("rec", {"rec-simulated", "rec-real"}), ("reg", {"video-reg-simulated", "video-reg-real"})]
+)
+def test_the_run_command_measures_one_task_on_all_kinds_of_clips(task, tasks, data, checkpoint, tmp_path, capsys):
+    sets = [argument for override in OVERRIDES for argument in ("--set", override)]
+    folders = ["--data", str(data), "--checkpoint", str(checkpoint / "model"), "--output", str(tmp_path)]
+    assert elysium(["evaluate", "run", "--task", task, "--json", *folders, *sets]) == 0
+    assert set(json.loads(capsys.readouterr().out.splitlines()[-1])["tasks"]) == tasks
+    assert set(json.loads((tmp_path / "metrics.json").read_text())["tasks"]) == tasks
+    assert (tmp_path / "predictions.jsonl").read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_the_score_command_ends_with_one_json_object(flags, tmp_path, capsys):
+    (tmp_path / "x.txt").write_text("1,2,3,4\n")
+    folders = ["--predictions", str(tmp_path), "--ground-truth", str(tmp_path)]
+    assert elysium(["evaluate", "score", "--format", "otb", *folders, *flags]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"auc": 95.238, "precision": 100, "norm_precision": 100, "sequences": 1, "frames": 1}
