@@ -34,7 +34,7 @@ from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 {components}
 
 @dsl.pipeline(name="elysium-retrain", description="From captioned videos to a measured model, promoted or not.")
-def elysium_retrain(workspace: str = "/workspace/run", preset: str = "nano", overrides: List[str] = []):
+def elysium_retrain(workspace: str = "/workspace/run", preset: str = "nano", overrides: List[str] = []{volume}):
 {tasks}
 """
 
@@ -48,18 +48,20 @@ def {function}({parameters}):
 '''
 
 
-def build(image_prefix: str = "", on_cluster: bool = True) -> Any:
+def build(registry: str = "", tag: str = __version__, on_cluster: bool = True) -> Any:
     """Returns the pipeline function.
 
     Args:
-        image_prefix: Of the images' names, ending in `/` where there is one.
+        registry: Prefix of the images' names, ending in `/` where there is one.
+        tag: Of the images.
         on_cluster: Mounts the workspace volume; a run without a cluster has none.
     """
-    components = "".join(_component(row, image_prefix) for row in STEPS)
+    components = "".join(_component(row, registry, tag) for row in STEPS)
     tasks = "\n".join(line for row in STEPS for line in _task(row, on_cluster))
     # Components are read back from their source, so the source must lie in a file.
     path = Path(tempfile.mkdtemp(prefix="elysium-kfp-")) / "elysium_retrain_pipeline.py"
-    path.write_text(_MODULE.format(components=components, tasks=tasks), encoding="utf-8")
+    volume = ', volume: str = "elysium-workspace"' if on_cluster else ""
+    path.write_text(_MODULE.format(components=components, tasks=tasks, volume=volume), encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise RuntimeError(f"{path} cannot be imported")
@@ -69,14 +71,14 @@ def build(image_prefix: str = "", on_cluster: bool = True) -> Any:
     return module.elysium_retrain
 
 
-def _component(row: Step, image_prefix: str) -> str:
+def _component(row: Step, registry: str, tag: str) -> str:
     parameters = ["workspace: str", "preset: str", "overrides: List[str]"]
     parameters += [f"{name}: Input[{_type(name)}]" for name in row.inputs]
     parameters.append(f"{row.output.name}_output: Output[{row.output.type}]")
     if _has_page(row):
         parameters.append(f"{row.output.name}_page: Output[HTML]")
     return _COMPONENT.format(
-        image=f"{image_prefix}elysium-{row.role}:{__version__}",
+        image=f"{registry}elysium-{row.role}:{tag}",
         function=_function(row),
         parameters=", ".join(parameters),
         summary=row.summary,
@@ -97,7 +99,7 @@ def _task(row: Step, on_cluster: bool) -> list[str]:
     lines.append(f"{task}.set_caching_options(False)")
     lines.append(f"{task}.set_cpu_request('{row.resources.cpu:g}').set_cpu_limit('{row.resources.cpu:g}')")
     lines.append(
-        f"{task}.set_memory_request('{row.resources.memory_gib:g}G').set_memory_limit('{row.resources.memory_gib:g}G')"
+        f"{task}.set_memory_request('{row.resources.memory_gib:g}Gi').set_memory_limit('{row.resources.memory_gib:g}Gi')"
     )
     if row.resources.gpu:
         lines.append(f"{task}.set_accelerator_type('nvidia.com/gpu').set_accelerator_limit({row.resources.gpu})")
@@ -105,7 +107,7 @@ def _task(row: Step, on_cluster: bool) -> list[str]:
         lines.append(f"{task}.set_retry(num_retries={row.resources.retries}, backoff_duration='60s', backoff_factor=2)")
     if on_cluster:
         lines.append("from kfp import kubernetes")
-        lines.append(f"kubernetes.mount_pvc({task}, pvc_name='elysium-workspace', mount_path='/workspace')")
+        lines.append(f"kubernetes.mount_pvc({task}, pvc_name=volume, mount_path='/workspace')")
         lines.append(f"kubernetes.set_timeout({task}, {row.resources.seconds})")
         if row.resources.gpu:
             lines.append(
@@ -132,14 +134,15 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     compiling = commands.add_parser("compile", help="write the pipeline's YAML")
     compiling.add_argument("--output", required=True)
-    compiling.add_argument("--image-prefix", default="", help="of the images' names, ending in /")
+    compiling.add_argument("--registry", default="", help="prefix of the images' names, ending in /")
+    compiling.add_argument("--tag", default=__version__, help="of the images")
     running = commands.add_parser("run", help="run it here, each component a process")
     running.add_argument("--workspace", required=True)
     running.add_argument("--preset", default="nano")
     running.add_argument("--set", dest="overrides", action="append", default=[])
     arguments = parser.parse_args()
     if arguments.command == "compile":
-        compiler.Compiler().compile(build(arguments.image_prefix), package_path=arguments.output)
+        compiler.Compiler().compile(build(arguments.registry, arguments.tag), package_path=arguments.output)
         return
     workspace = Path(arguments.workspace).resolve()
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(workspace.parent / "kubeflow"))

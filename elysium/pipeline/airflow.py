@@ -13,7 +13,7 @@ from pathlib import Path
 import elysium
 from elysium.errors import UsageError
 from elysium.pipeline.steps import STEPS
-from elysium.pipeline.workspace import Workspace
+from elysium.pipeline.workspace import Workspace, now
 
 DAG_ID = "elysium_retrain"
 # The same as in `operators`, which only Airflow's own process imports.
@@ -39,7 +39,11 @@ def run_dag(workspace: Path, *, say: Callable[[str], None]) -> int:
     log = place.log_path("airflow")
     log.parent.mkdir(parents=True, exist_ok=True)
     _migrate(home, environment, log)
-    conf = {"workspace": str(place.root), "runner": "local"}
+    info = place.info()
+    conf: dict[str, object] = {"workspace": str(place.root), "runner": "local", "overrides": []}
+    if info is not None:
+        conf["preset"] = info.preset
+    begun = now()
     command = [sys.executable, "-m", "airflow", "dags", "test", DAG_ID, "--conf", json.dumps(conf)]
     with (
         log.open("a", encoding="utf-8") as file,
@@ -59,10 +63,11 @@ def run_dag(workspace: Path, *, say: Callable[[str], None]) -> int:
             process.wait()
             say(f"interrupted; go on with: elysium pipeline run --resume {place.root}")
             return 130
-    states = [manifest.status if manifest else None for manifest in map(place.manifest, STEPS)]
-    if "refused" in states:
+    manifests = [place.manifest(row) for row in STEPS]
+    # An earlier attempt's refusal is no news: a gate that is asked again writes its answer again.
+    if any(manifest.status == "refused" and manifest.started >= begun for manifest in manifests if manifest):
         return 3
-    if code == 0 and all(state == "done" for state in states):
+    if code == 0 and all(manifest is not None and manifest.status == "done" for manifest in manifests):
         return 0
     if not any(place.log_path(row.name).exists() for row in STEPS):
         say(f"Airflow did not start a step; see {log}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from elysium import __version__
 from elysium.cli import print_json
 from elysium.errors import UsageError
 from elysium.pipeline.steps import STEPS, step
@@ -14,6 +15,10 @@ from elysium.pipeline.workspace import Workspace
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. curate.min_iou=0.4."
 )
+registry_option = click.option(
+    "--registry", default="", help="Prefix of the images' names, e.g. registry.example.org/team/."
+)
+tag_option = click.option("--tag", default=__version__, show_default=True, help="Of the images.")
 json_option = click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output.")
 
 
@@ -135,8 +140,10 @@ def step_command(name: str, workspace: str, preset: str | None, overrides: tuple
 
 @pipeline.command("compile")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The YAML to write.")
+@registry_option
+@tag_option
 @json_option
-def compile_command(output: Path, as_json: bool) -> None:
+def compile_command(output: Path, registry: str, tag: str, as_json: bool) -> None:
     r"""Write the pipeline for Kubeflow Pipelines: one component a step, typed artifacts, resources from the table.
 
     \b
@@ -147,7 +154,7 @@ def compile_command(output: Path, as_json: bool) -> None:
     """
     from elysium.pipeline.kubeflow import compile_pipeline
 
-    compile_pipeline(output)
+    compile_pipeline(output, registry, tag)
     click.echo(f"{output}: {len(STEPS)} steps", err=True)
     if as_json:
         print_json({"output": str(output), "steps": [row.name for row in STEPS]})
@@ -157,11 +164,11 @@ def compile_command(output: Path, as_json: bool) -> None:
 @click.option("--workspace", required=True, help="The run's folder as the pods see it, below /workspace.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the YAML.")
 @click.option("--preset", default="nano", show_default=True, help="A preset's name, or a YAML file in the image.")
-@click.option("--registry", default="", help="Prefix of the images' names, e.g. registry.example.org/team/.")
-@click.option("--tag", default=None, help="Of the images; by default this version.")
+@registry_option
+@tag_option
 @set_option
 def manifests_command(
-    workspace: str, output: Path, preset: str, registry: str, tag: str | None, overrides: tuple[str, ...]
+    workspace: str, output: Path, preset: str, registry: str, tag: str, overrides: tuple[str, ...]
 ) -> None:
     r"""Write one Kubernetes Job a step, from the template in k8s/.
 
@@ -169,12 +176,11 @@ def manifests_command(
     Example:
       elysium pipeline manifests --workspace /workspace/run-1 --output jobs/
     """
-    from elysium import __version__
     from elysium.config import load_settings
     from elysium.pipeline.kubernetes import JobRequest, write_manifests
 
     load_settings(preset, overrides)
     name = workspace.rstrip("/").rsplit("/", 1)[-1]
-    request = JobRequest(name, workspace, preset, overrides, registry, tag or __version__)
+    request = JobRequest(name, workspace, preset, overrides, registry, tag)
     for path in write_manifests(request, output):
         click.echo(str(path))

@@ -9,13 +9,19 @@ import sys
 from pathlib import Path
 
 import elysium
+from elysium import __version__
 from elysium.errors import ElysiumError, UsageError
 
 _ROOT = Path(elysium.__file__).resolve().parents[1]
 
 
-def compile_pipeline(output: Path) -> None:
+def compile_pipeline(output: Path, registry: str = "", tag: str = __version__) -> None:
     """Writes the pipeline's YAML.
+
+    Args:
+        output: The file to write.
+        registry: Prefix of the images' names, ending in `/` where there is one.
+        tag: Of the images.
 
     Raises:
         UsageError: If Kubeflow's environment or the checkout is not here.
@@ -26,7 +32,7 @@ def compile_pipeline(output: Path) -> None:
         raise UsageError(f"the pipeline is not at {script}: run from a checkout")
     output.parent.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
-        [kubeflow_python(), str(script), "compile", "--output", str(output)],
+        [kubeflow_python(), str(script), "compile", "--output", str(output), "--registry", registry, "--tag", tag],
         capture_output=True,
         text=True,
         check=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -85,7 +86,11 @@ def job_name(run_id: str, row: Step) -> str:
         'elysium-manual-2026-11-01t10-00-validate-raw'
     """
     room = _LONGEST_NAME - len(f"elysium--{row.name}")
-    return f"elysium-{_label(run_id)[-room:].strip('-')}-{row.name}"
+    run = re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
+    if len(run) > room:
+        # Two long ids may end alike; their Jobs must not.
+        run = f"{hashlib.sha256(run_id.encode()).hexdigest()[:8]}-{run[9 - room :].strip('-')}"
+    return f"elysium-{run}-{row.name}"
 
 
 def _label(run_id: str) -> str:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from elysium.errors import GateRefused
+from elysium import __version__
+from elysium.errors import GateRefused, UsageError
 from elysium.pipeline.runner import failure_lines, run_process, step_command
 from elysium.pipeline.steps import Step, step
 from elysium.pipeline.workspace import Workspace
 
+if TYPE_CHECKING:
+    from elysium.pipeline.jobs import JobRun
+
 # Lines with this mark are for the person at the terminal; `run_dag` picks them out of Airflow's own.
 MARK = "[elysium] "
+# What no second attempt can mend.
+_FINAL = (UsageError.exit_code, GateRefused.exit_code)
 
 
 class StepOperator(BaseOperator):
@@ -31,21 +37,29 @@ class StepOperator(BaseOperator):
     def __init__(self, *, step: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.step = step
+        self._process: subprocess.Popen[str] | None = None
+        self._job: JobRun | None = None
 
     def execute(self, context: Any) -> str:
-        """Runs the step and returns its summary; a refused gate fails at once, all else may be tried again."""
-        params = context["params"]
-        row = step(self.step)
-        run_id = str(context["run_id"])
+        """Runs the step and returns its summary; a refused gate fails at once, what a retry may mend does not."""
+        row, params, run_id = step(self.step), context["params"], str(context["run_id"])
         if params["runner"] == "kubernetes":
-            return self._on_kubernetes(context, row, run_id)
+            return self._on_kubernetes(row, params, run_id)
+        return self._here(row, params, run_id)
+
+    def on_kill(self) -> None:
+        """Stops the step when its task is stopped: a process saves what it has, a Job is removed."""
+        if self._process is not None:
+            self._process.terminate()
+        if self._job is not None:
+            self._job.delete()
+
+    def _here(self, row: Step, params: Any, run_id: str) -> str:
         place = Workspace.at(params["workspace"] or default_workspace(run_id))
-        if place.info() is None:
-            place.settings(params["preset"], tuple(params["overrides"]))
+        settings = [part for override in params["overrides"] for part in ("--set", override)]
+        command = [*step_command(row, place), "--preset", params["preset"], *settings]
         print(f"{MARK}{row.name:<16} …", flush=True)
-        code, tail = run_process(step_command(row, place), place.log_path(row.name))
-        for line in tail:
-            self.log.info(line)
+        code, tail = run_process(command, place.log_path(row.name), say=self.log.info, started=self._keep)
         manifest = place.manifest(row)
         if code == 0 and manifest is not None:
             print(
@@ -56,41 +70,35 @@ class StepOperator(BaseOperator):
             print(f"{MARK}{line}", flush=True)
         if code == GateRefused.exit_code and manifest is not None:
             raise AirflowFailException(f"{row.name} refused: {manifest.summary}")
-        raise AirflowException(f"{row.name} failed with exit code {code}: {tail[-1] if tail else 'it printed nothing'}")
+        failure = AirflowFailException if code in _FINAL else AirflowException
+        raise failure(f"{row.name} failed with exit code {code}: {tail[-1] if tail else 'it printed nothing'}")
 
-    def _on_kubernetes(self, context: Any, row: Step, run_id: str) -> str:
-        from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
+    def _keep(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
 
+    def _on_kubernetes(self, row: Step, params: Any, run_id: str) -> str:
+        from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+
+        from elysium.pipeline.jobs import JobRun
         from elysium.pipeline.kubernetes import JobRequest, render_job
 
-        params = context["params"]
         request = JobRequest(
             run_id=run_id,
             workspace=params["workspace"] or f"/workspace/{slug(run_id)}",
             preset=params["preset"],
             overrides=tuple(params["overrides"]),
+            registry=os.environ.get("ELYSIUM_IMAGE_REGISTRY", ""),
+            tag=os.environ.get("ELYSIUM_IMAGE_TAG", __version__),
         )
-        job = to_job(render_job(row, request))
-        operator = KubernetesJobOperator(
-            task_id=self.task_id,
-            namespace=job.metadata.namespace,
-            full_job_spec=job,
-            wait_until_job_complete=True,
-            get_logs=True,
+        hook = KubernetesHook(conn_id=KubernetesHook.default_conn_name)
+        self._job = JobRun(hook.batch_v1_client, hook.core_v1_client, render_job(row, request), say=self.log.info)
+        end = self._job.run()
+        if end.complete:
+            return end.reason
+        # The Job has had its retries by the template; a second Job would only have them again.
+        raise AirflowFailException(
+            f"{row.name} {'refused' if end.exit_code == GateRefused.exit_code else 'failed'}: {end.reason}"
         )
-        operator.execute(context)
-        return f"Job {job.metadata.name} is complete"
-
-
-def to_job(manifest: dict[str, Any]) -> Any:
-    """Returns a manifest as the Kubernetes client's own Job, which the provider's operator takes."""
-    from kubernetes.client import ApiClient
-
-    # The client reads its models from answers of the API only; this is such an answer.
-    class Answer:
-        data = json.dumps(manifest)
-
-    return ApiClient().deserialize(Answer(), "V1Job")
 
 
 def default_workspace(run_id: str) -> Path:

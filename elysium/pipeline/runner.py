@@ -90,12 +90,19 @@ def step_command(row: Step, workspace: Workspace) -> list[str]:
     return [sys.executable, "-m", "elysium.cli", "step", row.name, "--workspace", str(workspace.root)]
 
 
-def run_process(command: Sequence[str], log: Path) -> tuple[int, list[str]]:
+def run_process(
+    command: Sequence[str],
+    log: Path,
+    say: Say | None = None,
+    started: Callable[[subprocess.Popen[str]], None] | None = None,
+) -> tuple[int, list[str]]:
     """Runs a command to its end.
 
     Args:
         command: Program and arguments.
         log: File that what it prints is appended to, as it comes.
+        say: Takes every line it prints too.
+        started: Takes the process, for who may have to stop it.
 
     Returns:
         Exit code (130 after an interrupt, which the command receives too) and the last lines it printed.
@@ -110,14 +117,22 @@ def run_process(command: Sequence[str], log: Path) -> tuple[int, list[str]]:
         ) as process,
     ):
         try:
+            if started is not None:
+                started(process)
             for line in process.stdout or ():
                 file.write(line)
                 file.flush()
                 tail.append(line.rstrip("\n"))
+                if say is not None:
+                    say(tail[-1])
             return _shell_code(process.wait()), list(tail)
         except KeyboardInterrupt:
             _stop(process)
             return 130, list(tail)
+        except BaseException:
+            # Such as the time limit of an Airflow task: nobody waits for the process any more.
+            _stop(process, patience=0.0)
+            raise
 
 
 def failure_lines(workspace: Workspace, row: Step, code: int, tail: Sequence[str]) -> list[str]:
@@ -149,9 +164,14 @@ def _shell_code(code: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Waits for a child that shares the terminal's interrupt; asks again, then insists."""
-    for ask, seconds in ((None, 60.0), (signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0)):
+def _stop(process: subprocess.Popen[str], patience: float = 60.0) -> None:
+    """Waits for a child that shares the terminal's interrupt; asks again, then insists.
+
+    Args:
+        process: The child.
+        patience: Seconds before it is asked; 0 for a child that knows of no interrupt.
+    """
+    for ask, seconds in ((None, patience), (signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0)):
         if ask is not None:
             process.send_signal(ask)
         deadline = time.monotonic() + seconds

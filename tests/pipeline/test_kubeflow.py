@@ -63,15 +63,24 @@ def test_resources_retries_volume_and_timeout_are_the_tables(compiled, row):
     assert f"elysium-{row.role}:" in container["image"]
     resources = container["resources"]
     assert float(resources["resourceCpuLimit"]) == row.resources.cpu
-    assert resources["resourceMemoryLimit"] == f"{row.resources.memory_gib:g}G"
+    assert resources["resourceMemoryLimit"] == f"{row.resources.memory_gib:g}Gi"
     accelerator = resources.get("accelerator", {})
     assert int(accelerator.get("resourceCount", 0)) == row.resources.gpu
     task = spec["root"]["dag"]["tasks"][name_of(row)]
     assert task.get("retryPolicy", {}).get("maxRetryCount", 0) == row.resources.retries
     assert task.get("cachingOptions", {}).get("enableCache", False) is False
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][f"exec-{name_of(row)}"]
-    assert pod["pvcMount"][0]["mountPath"] == "/workspace"
+    (mount,) = pod["pvcMount"]
+    assert mount["mountPath"] == "/workspace"
+    assert mount["pvcNameParameter"] == {"componentInputParameter": "volume"}
     assert pod["activeDeadlineSeconds"] == str(row.resources.seconds)
+
+
+def test_images_come_from_the_registry_that_is_named(python, tmp_path):
+    compile_pipeline(tmp_path / "pipeline.yaml", "registry.example.org/team/", "1.2.3")
+    spec = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
+    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    assert images == {f"registry.example.org/team/elysium-{role}:1.2.3" for role in ("curator", "trainer")}
 
 
 def test_parameters_have_defaults(compiled):
@@ -80,6 +89,7 @@ def test_parameters_have_defaults(compiled):
         "workspace": "/workspace/run",
         "preset": "nano",
         "overrides": [],
+        "volume": "elysium-workspace",
     }
 
 

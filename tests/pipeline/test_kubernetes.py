@@ -1,6 +1,3 @@
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import kubernetes_validate
@@ -111,23 +108,13 @@ def test_manifests_are_written_in_the_tables_order(tmp_path):
     assert [path.stem[3:] for path in sorted(paths)] == [row.name for row in STEPS]
 
 
-def test_the_operators_job_is_the_templates(tmp_path):
-    """What Airflow's Kubernetes operator would submit: the same manifest, through the client's own model."""
-    code = """
-        import json
-        from kubernetes.client import ApiClient
-        from elysium.pipeline.kubernetes import JobRequest, render_job
-        from elysium.pipeline.operators import to_job
-        from elysium.pipeline.steps import step
-        row, request = step("warmup"), JobRequest("run", "/workspace/run")
-        sent = ApiClient().sanitize_for_serialization(to_job(render_job(row, request)))
-        print(json.dumps([sent, render_job(row, request)]))
-    """
-    import textwrap
+def test_long_run_ids_that_end_alike_have_jobs_of_their_own():
+    names = {job_name(f"{letter}{'x' * 100}", step("warmup")) for letter in "ab"}
+    assert len(names) == 2
+    assert all(len(name) == 63 for name in names)
 
-    environment = {"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "ignore"}
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, env=environment
-    )
-    sent, rendered = json.loads(result.stdout.splitlines()[-1])
-    assert sent == rendered
+
+def test_a_run_named_by_a_number_keeps_a_label_that_is_text():
+    job = render_job(step("ingest"), JobRequest("20261101", "/workspace/20261101"))
+    kubernetes_validate.validate(job, VERSIONS[0], strict=True)
+    assert job["metadata"]["labels"]["elysium.run"] == "20261101"

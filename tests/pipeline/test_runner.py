@@ -53,6 +53,20 @@ def test_a_killed_process_is_told_as_a_shell_does(tmp_path):
     assert run_process([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], tmp_path / "log")[0] == 137
 
 
+def test_no_process_outlives_who_waits_for_it(tmp_path):
+    processes = []
+
+    def give_up(_):
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        run_process(
+            [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(600)"],
+            *(tmp_path / "log", give_up, processes.append),
+        )
+    assert processes[0].poll() == -15
+
+
 def test_a_failure_shows_the_last_lines_and_the_way_on(tmp_path):
     place = Workspace.at(tmp_path / "run")
     text = "\n".join(failure_lines(place, step("curate"), 3, ["one", "two"]))
