@@ -19,6 +19,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "step": ("elysium.pipeline.commands:step_command", "Run one step of a workspace."),
     "data": ("elysium.data.commands:data", "Bring back the data a run or a model was trained on."),
     "curate": ("elysium.curation.commands:curate", "Generate expression-track pairs from captioned videos."),
+    "model": ("elysium.model_commands:model", "Say what a model is made of and what it needs."),
+    "convert": ("elysium.model_commands:convert", "Convert checkpoints of the official release, both ways."),
     "train": ("elysium.training.commands:train", "Train one phase."),
     "evaluate": ("elysium.evaluation.commands:evaluate", "Measure a model, or score any tracker's result files."),
     "registry": ("elysium.registry.commands:registry", "List, show, promote and roll back models."),

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from elysium.boxes import BoxCodec
 
 IMAGE_TOKEN = "<image>"
+# Stands for a whole clip in prompts that people write; the processor knows how many frames it has.
+VIDEO_TOKEN = "<video>"
 SYSTEM_TEXT = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions. "

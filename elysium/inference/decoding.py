@@ -34,6 +34,7 @@ def decode(
     attention_mask: Tensor,
     answers: Sequence[AnswerState],
     stats: DecodingStats | None = None,
+    position_ids: Tensor | None = None,
 ) -> list[list[float]]:
     """Writes the answers of a batch: at each choice the likeliest of the allowed tokens.
 
@@ -47,14 +48,23 @@ def decode(
         attention_mask: Shape `(B, L)`.
         answers: One state a prompt; they hold the result.
         stats: Counted into, if given.
+        position_ids: Shape `(B, L)`; by default counted over what is not padding.
 
     Returns:
         For each answer the log-probabilities, among all tokens, of the tokens that were chosen.
     """
     stats = stats if stats is not None else DecodingStats()
     chosen: list[list[float]] = [[] for _ in answers]
-    position = attention_mask.sum(-1, keepdim=True)
-    outputs = model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=True, logits_to_keep=1)
+    if position_ids is None:
+        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+    position = position_ids[:, -1:] + 1
+    outputs = model(
+        inputs_embeds=embeddings,
+        attention_mask=attention_mask,
+        position_ids=position_ids,
+        use_cache=True,
+        logits_to_keep=1,
+    )
     stats.passes += 1
     logits = outputs.logits[:, -1]
     while True:

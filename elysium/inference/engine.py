@@ -14,10 +14,14 @@ from torch import Tensor
 from elysium.boxes import FloatArray
 from elysium.inference.decoding import DecodingStats, decode
 from elysium.inference.grammar import AnswerState, FreeState, GrammarCache
-from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
+from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, VisualTokens
+from elysium.model.processor import check_tokenizer
+from elysium.model.visual_encoder import encode_patches
 from elysium.prompts import Task, ask
 
 Image = npt.NDArray[np.uint8]
+# Patch features where clips share a budget, else what the language model sees of each frame.
+_Encoded = Tensor | VisualTokens
 _MAX_DESCRIPTION = 24
 
 
@@ -61,7 +65,7 @@ class TrackAnswer:
 @dataclass
 class _Question:
     prompt: str
-    visual: Tensor
+    visual: VisualTokens
     answer: AnswerState
     log_probabilities: list[float] = field(default_factory=list)
 
@@ -98,6 +102,7 @@ class Engine:
         self.clip_frames = clip_frames
         self.batch_size = batch_size
         self.stats = DecodingStats()
+        check_tokenizer(processor.tokenizer, model.config.text_config.vocab_size, model.config.image_token_id)
         self._grammars = GrammarCache(processor.tokenizer, processor.codec)
 
     def track(self, requests: Sequence[TrackRequest]) -> list[TrackAnswer]:
@@ -112,7 +117,7 @@ class Engine:
         Returns:
             One answer a request, in order.
         """
-        encoded: dict[int, Tensor] = {}
+        encoded: dict[int, _Encoded] = {}
         for request in requests:
             if id(request.frames) not in encoded:
                 encoded[id(request.frames)] = self._encode(request.frames)
@@ -128,7 +133,8 @@ class Engine:
                     task, given = track.question()
                     prompt = ask(task, len(span), codec=self.processor.codec, **given)
                     grammar = self._grammars.boxes(len(span))
-                    questions.append(_Question(prompt, encoded[id(track.request.frames)][list(span)], grammar.start()))
+                    visual = self._visual(encoded[id(track.request.frames)], span)
+                    questions.append(_Question(prompt, visual, grammar.start()))
                 self._answer(questions)
                 for track, question in zip(chunk, questions, strict=True):
                     boxes = np.array(question.answer.boxes())  # type: ignore[attr-defined] # a BoxesState
@@ -138,10 +144,12 @@ class Engine:
         """Returns the box of one named object in each image, shape `(n, 4)`, normalised (REC)."""
         found = []
         for chunk in _chunks(list(zip(images, expressions, strict=True)), self.batch_size):
-            visual = self._encode([image for image, _ in chunk])
+            encoded = self._encode([image for image, _ in chunk])
             questions = [
                 _Question(
-                    ask(Task.REC, 1, expression=expression), visual[row : row + 1], self._grammars.boxes(1).start()
+                    ask(Task.REC, 1, expression=expression),
+                    self._visual(encoded, range(row, row + 1)),
+                    self._grammars.boxes(1).start(),
                 )
                 for row, (_, expression) in enumerate(chunk)
             ]
@@ -158,7 +166,7 @@ class Engine:
                 task = Task.REG if len(clip) == 1 else Task.VIDEO_REG
                 prompt = ask(task, len(clip), box=box, codec=self.processor.codec)
                 answer = FreeState(self.processor.tokenizer.eos_token_id, _MAX_DESCRIPTION)
-                questions.append(_Question(prompt, self._encode(clip), answer))
+                questions.append(_Question(prompt, self._visual(self._encode(clip), range(len(clip))), answer))
             self._answer(questions)
             for question in questions:
                 text = self.processor.tokenizer.decode(question.answer.ids)  # type: ignore[attr-defined] # FreeState
@@ -166,13 +174,22 @@ class Engine:
         return texts
 
     @torch.inference_mode()
-    def _encode(self, frames: Sequence[Image]) -> Tensor:
-        device = self.model.device
-        parts = [
-            self.model.encode_frames(self.processor.pixel_values(chunk).to(device))[0]
-            for chunk in _chunks(list(frames), 4 * self.batch_size)
-        ]
-        return torch.cat(parts)
+    def _encode(self, frames: Sequence[Image]) -> _Encoded:
+        model, parts = self.model, []
+        for chunk in _chunks(list(frames), 4 * self.batch_size):
+            features = encode_patches(
+                model.vision_tower, self.processor.pixel_values(chunk).to(model.device), model.config
+            )
+            # Which tokens a frame of a shared budget keeps depends on the clip that it is shown in.
+            parts.append(features if model.config.share_visual_tokens else model.select(features))
+        if isinstance(parts[0], Tensor):
+            return torch.cat(parts)
+        return VisualTokens.join(parts)
+
+    @torch.inference_mode()
+    def _visual(self, encoded: _Encoded, span: range) -> VisualTokens:
+        chosen = encoded[span.start : span.stop]
+        return self.model.select(chosen) if isinstance(chosen, Tensor) else chosen
 
     @torch.inference_mode()
     def _answer(self, questions: Sequence[_Question]) -> None:
@@ -185,8 +202,10 @@ class Engine:
             ids[number, length - len(row) :] = torch.tensor(row)
             mask[number, length - len(row) :] = 1
         ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-        embeddings = self.model.embed(ids, torch.cat([question.visual for question in questions]))
-        chosen = decode(self.model, embeddings, mask, [question.answer for question in questions], self.stats)
+        visual = VisualTokens.join([question.visual for question in questions])
+        embeddings, positions, _ = self.model.prepare(ids, visual, mask)
+        answers = [question.answer for question in questions]
+        chosen = decode(self.model, embeddings, mask, answers, self.stats, positions)
         for question, values in zip(questions, chosen, strict=True):
             question.log_probabilities = values
 

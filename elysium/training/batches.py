@@ -90,9 +90,9 @@ class Collator:
         """
         if all(len(sample.questions) == 1 for sample in samples):
             return self._processor(
-                [sample.questions[0].prompt for sample in samples],
-                [list(sample.frames) for sample in samples],
-                [sample.questions[0].answer for sample in samples],
+                text=[sample.questions[0].prompt for sample in samples],
+                videos=[sample.frames for sample in samples],
+                answers=[sample.questions[0].answer for sample in samples],
             )
         rows = [self._row(sample) for sample in samples]
         ids, labels, positions, owners = (

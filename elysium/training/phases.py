@@ -56,13 +56,10 @@ def set_token_budget(model: ElysiumForConditionalGeneration, processor: ElysiumP
     config = model.config
     if count is None or count == config.tokens_per_frame:
         return
-    if config.selector_type not in ("gated", "strided"):
-        raise UsageError(
-            f"num_visual_tokens={count}: the selector {config.selector_type!r} keeps {config.tokens_per_frame} tokens "
-            "and no other number; gated and strided can change it"
-        )
-    if count > config.num_patches:
-        raise UsageError(f"num_visual_tokens={count} exceeds the {config.num_patches} patches of a frame")
+    try:
+        model.selector.check(config.num_patches, count)
+    except ValueError as error:
+        raise UsageError(f"num_visual_tokens={count}: {error}") from error
     config.num_visual_tokens = count
     model.selector.num_kept = count
     processor.tokens_per_frame = count
@@ -101,6 +98,6 @@ def check_lengths(processor: ElysiumProcessor, phase: PhaseSettings, name: str, 
         raise UsageError(
             f"training.{name}: a clip of {phase.clip_frames[1]} frames takes {longest.text} text and {longest.visual} "
             f"visual tokens, {longest.total} in all, but the model takes {limit}; lower clip_frames or "
-            "num_visual_tokens, or raise model.max_positions"
+            "num_visual_tokens, or raise model.llm.max_position_embeddings"
         )
     return longest

@@ -14,7 +14,7 @@ from elysium.boxes import BoxCodec
 from elysium.config import PhaseSettings
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.errors import ElysiumError
-from elysium.model.processor import resize_frame
+from elysium.model.frames import resize_frame
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
 
 _SINGLE_FRAME = (Task.REC, Task.REG)

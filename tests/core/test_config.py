@@ -25,7 +25,7 @@ def test_overrides_reach_every_depth():
         ("training.warmup.mixture={reg: 0}", "no task with a weight above 0"),
         ("training.finetune.clip_frames=[8, 2]", "clip_frames needs"),
         ("model.num_visual_tokens=65", "65 exceeds the 64 patches"),
-        ("model.patch_size=7", "not a multiple of patch_size 7"),
+        ("model.vision.patch_size=7", "not a multiple of vision.patch_size 7"),
         ("seed", "takes key=value"),
         ("seed=[1", "not valid YAML"),
         ("seed.deeper=1", "seed: Input should be a valid integer"),
@@ -62,7 +62,7 @@ def test_a_broken_preset_file_is_told(tmp_path, content):
 
 def test_the_nano_preset_keeps_the_papers_share_of_visual_tokens():
     model = load_settings("nano").model
-    assert model.num_visual_tokens / (model.image_size // model.patch_size) ** 2 == 108 / 576
+    assert model.num_visual_tokens / (model.vision.image_size // model.vision.patch_size) ** 2 == 108 / 576
 
 
 def test_the_phases_of_the_settings_are_the_phases_of_the_recipe():

@@ -18,6 +18,10 @@ OPTIONS = {
     "curate run": {"--source", "--output", "--set", "--json"},
     "curate status": {"--json"},
     "curate explain": set(),
+    "model describe": {"--json"},
+    "convert": {
+        *("--from", "--to", "--vision-config", "--text-config", "--tokenizer", "--max-shard-size", "--json"),
+    },
     "train run": {"--data", "--output", "--resume", "--set"},
     "train plan": {"--gpus"},
     "evaluate run": {"--task", "--data", "--checkpoint", "--output"},

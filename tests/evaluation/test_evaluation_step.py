@@ -15,7 +15,12 @@ from elysium.registry.models import Champion
 
 OVERRIDES = (
     *("evaluate.max_frames=3", "evaluate.max_sequences=2", "evaluate.clip_frames=2", "evaluate.bootstrap_samples=100"),
-    *("model.vision_layers=2", "model.llm_layers=1", "model.llm_hidden=64", "model.vision_hidden=32"),
+    *(
+        "model.vision.num_hidden_layers=2",
+        "model.llm.num_hidden_layers=1",
+        "model.llm.hidden_size=64",
+        "model.vision.hidden_size=32",
+    ),
 )
 TRACKING = {"auc", "precision", "norm_precision"}
 

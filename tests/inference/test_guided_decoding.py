@@ -19,8 +19,9 @@ from elysium.prompts import boxes_answer
 
 REFERENCE = Path(os.environ.get("ELYSIUM_REFERENCE", Path(__file__).parents[2] / "../shared/reference"))
 SETTINGS = ModelSettings(
-    image_size=32, patch_size=8, num_visual_tokens=4, vision_hidden=16, vision_layers=2, vision_heads=2,
-    llm_hidden=32, llm_layers=2, llm_heads=2,
+    num_visual_tokens=4,
+    vision={"image_size": 32, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+    llm={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
 )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from elysium.model.processor import IGNORED
 from elysium.prompts import Task, ask, boxes_answer
 
 TINY = {
-    **{"image_size": 32, "patch_size": 8, "num_visual_tokens": 4, "vision_hidden": 16, "vision_layers": 2},
-    **{"vision_heads": 2, "llm_hidden": 16, "llm_layers": 2, "llm_heads": 2},
+    "num_visual_tokens": 4,
+    "vision": {"image_size": 32, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "llm": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
 }
 
 
@@ -25,7 +26,7 @@ def frames(count, side=40, seed=0):
 
 def batch(processor, **options):
     prompts = [ask(Task.SOT, 3, box=[0.1, 0.2, 0.3, 0.4]), ask(Task.REC, 1, expression="a red circle")]
-    return processor(prompts, [frames(3), frames(1, seed=1)], **options)
+    return processor(text=prompts, videos=[frames(3), frames(1, seed=1)], **options)
 
 
 def test_the_same_seed_builds_the_same_model_and_leaves_the_random_state_alone():
@@ -54,7 +55,7 @@ def test_the_gate_keeps_the_best_tokens_in_order_of_position():
     model, _ = tiny()
     model.eval()
     tokens = torch.randn(5, 16, 16)
-    kept, positions = model.selector(tokens)
+    kept, positions = model.selector(tokens, 4)
     scores = model.selector.gate(tokens).squeeze(-1)
     for row in range(5):
         best = sorted(scores[row].topk(4).indices.tolist())
@@ -78,14 +79,14 @@ def test_the_gate_learns_to_keep_the_one_token_that_matters():
 
     for _ in range(150):
         tokens, _, sign = draw()
-        kept, _ = selector(tokens)
+        kept, _ = selector(tokens, 4)
         loss = torch.nn.functional.soft_margin_loss(read(kept).sum(1).squeeze(-1), sign)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     selector.eval()
     tokens, place, _ = draw()
-    _, positions = selector(tokens)
+    _, positions = selector(tokens, 4)
     share = (positions == place.unsqueeze(-1)).any(-1).float().mean()
     assert share > 0.9, f"kept the deciding token in {share:.0%} of frames; chance is 25 %"
 
@@ -96,7 +97,7 @@ def test_a_padded_batch_gives_what_each_sample_gives_alone(side):
     model.eval()
     together = batch(processor, padding_side=side)
     logits = model(**together).logits
-    alone = processor([ask(Task.REC, 1, expression="a red circle")], [frames(1, seed=1)])
+    alone = processor(text=ask(Task.REC, 1, expression="a red circle"), videos=[frames(1, seed=1)])
     expected = model(**alone).logits[0]
     found = logits[1][together["attention_mask"][1].bool()]
     assert torch.allclose(found, expected, atol=1e-5)
@@ -108,7 +109,7 @@ def test_generation_in_a_batch_is_generation_alone():
     together = batch(processor)
     options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": processor.pad_token_id}
     many = model.generate(**together, **options)[1, together["input_ids"].shape[1] :]
-    alone = processor([ask(Task.REC, 1, expression="a red circle")], [frames(1, seed=1)])
+    alone = processor(text=ask(Task.REC, 1, expression="a red circle"), videos=[frames(1, seed=1)])
     one = model.generate(**alone, **options)[0, alone["input_ids"].shape[1] :]
     assert many.tolist() == one.tolist()
 
@@ -170,7 +171,7 @@ def test_a_frame_that_is_not_8_bit_rgb_is_refused(frame):
 
 def test_a_prompt_without_places_for_its_frames_is_refused():
     with pytest.raises(ValueError, match=r"1 places for frames .*3 frames"):
-        tiny()[1]([ask(Task.REC, 1, expression="x")], [frames(3)])
+        tiny()[1](text=ask(Task.REC, 1, expression="x"), videos=[frames(3)])
 
 
 def test_a_budget_above_the_patches_is_refused():

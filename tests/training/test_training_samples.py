@@ -129,7 +129,7 @@ def test_only_the_parts_of_the_phase_may_train(parts):
 
 
 def test_a_clip_longer_than_the_context_is_refused_before_training():
-    chosen = settings("model.max_positions=128")
+    chosen = settings("model.llm.max_position_embeddings=128")
     model, processor = build_model(chosen.model, 0)
     limit = model.config.text_config.max_position_embeddings
     with pytest.raises(UsageError, match=r"training\.finetune: a clip of 8 frames takes .* but the model takes 128"):
@@ -153,5 +153,5 @@ def test_a_phase_may_show_more_tokens_than_the_model_keeps():
     model, processor = build_model(settings().model, 0)
     set_token_budget(model, processor, 16)
     assert (model.config.tokens_per_frame, processor.tokens_per_frame, model.selector.num_kept) == (16, 16, 16)
-    with pytest.raises(UsageError, match="exceeds the 16 patches"):
+    with pytest.raises(UsageError, match="between 1 and the 16 patches"):
         set_token_budget(model, processor, 17)

@@ -9,8 +9,9 @@ from elysium.data.records import TrackMetadata, TrackRecord, write_jsonl
 from elysium.data.simulator import simulate
 
 SETTINGS = (
-    "model.image_size=32", "model.patch_size=8", "model.num_visual_tokens=4", "model.vision_hidden=16",
-    "model.vision_layers=2", "model.vision_heads=2", "model.llm_hidden=32", "model.llm_layers=2", "model.llm_heads=2",
+    "model.vision.image_size=32", "model.vision.patch_size=8", "model.num_visual_tokens=4",
+    "model.vision.hidden_size=16", "model.vision.num_hidden_layers=2", "model.vision.num_attention_heads=2",
+    "model.llm.hidden_size=32", "model.llm.num_hidden_layers=2", "model.llm.num_attention_heads=2",
     "training.threads=1",
 )  # fmt: skip
 
