@@ -175,16 +175,13 @@ class Engine:
 
     @torch.inference_mode()
     def _encode(self, frames: Sequence[Image]) -> _Encoded:
-        model, parts = self.model, []
-        for chunk in _chunks(list(frames), 4 * self.batch_size):
-            features = encode_patches(
-                model.vision_tower, self.processor.pixel_values(chunk).to(model.device), model.config
-            )
-            # Which tokens a frame of a shared budget keeps depends on the clip that it is shown in.
-            parts.append(features if model.config.share_visual_tokens else model.select(features))
-        if isinstance(parts[0], Tensor):
-            return torch.cat(parts)
-        return VisualTokens.join(parts)
+        model = self.model
+        chunks = (self.processor.pixel_values(chunk) for chunk in _chunks(list(frames), 4 * self.batch_size))
+        features = (encode_patches(model.vision_tower, chunk.to(model.device), model.config) for chunk in chunks)
+        if model.config.share_visual_tokens:
+            # Which tokens a frame keeps depends on the clip that it is shown in.
+            return torch.cat(list(features))
+        return VisualTokens.join([model.select(chunk) for chunk in features])
 
     @torch.inference_mode()
     def _visual(self, encoded: _Encoded, span: range) -> VisualTokens:

@@ -124,8 +124,8 @@ class ElysiumProcessor(ProcessorMixin):
         Args:
             images: Pictures for the prompts' `<image>` places: one, a list that is dealt out in order, or a list
                 of lists, one a prompt. Arrays `(height, width, 3)`, uint8, RGB; tensors of the same; PIL images; paths.
-            text: The prompt, or one a sample (`elysium.prompts.ask`, or the chat template). A sample of several turns is
-                a list of prompts; the frames are dealt out over all of its turns.
+            text: The prompt, or one a sample (`elysium.prompts.ask`, or the chat template). A sample of several turns
+                is a list of prompts; the frames are dealt out over all of its turns.
             videos: Clips, one a prompt: video files, folders, lists of frames, or arrays `(T, height, width, 3)`. A
                 clip fills its prompt's `<video>`, which becomes `Frame 1: <image>, …`, or its `<image>` places.
             answers: One a sample, for training; for several turns one a turn. With the last turn's missing, the
@@ -185,8 +185,8 @@ class ElysiumProcessor(ProcessorMixin):
     def encode_prompt(self, prompt: str, num_visual_tokens: int | None = None) -> list[int]:
         """Returns a prompt's ids, each `<image>` written as its placeholders.
 
-        An end-of-sequence token written in the prompt ends a turn, as the chat template writes it; its answer is encoded
-        by itself, and the next turn begins as a prompt does.
+        An end-of-sequence token written in the prompt ends a turn, as the chat template writes it; its answer is
+        encoded by itself, and the next turn begins as a prompt does.
 
         Args:
             prompt: The text.
@@ -251,8 +251,8 @@ class ElysiumProcessor(ProcessorMixin):
         frames = prompt.count(IMAGE_TOKEN)
         text = length - frames * kept
         message = (
-            f"prompt {index} takes {length} tokens, {kept} for each of {frames} frames and {text} of text, but the model "
-            f"takes {self.max_length}"
+            f"prompt {index} takes {length} tokens, {kept} for each of {frames} frames and {text} of text, but the "
+            f"model takes {self.max_length}"
         )
         if frames > 1:
             # The text between two frames goes with them.
