@@ -1,12 +1,12 @@
 """Which gradient estimator teaches a top-k gate best: the measurement behind `GatedSelector`.
 
 Top-k is not differentiable. Every candidate here has the same gate and, after training, the same exact top-k; they
-differ in how the loss reaches the scores. Task: each row is tokens of noise, of which some, the needles, carry a mark of
-some strength (in standard deviations) and a sign; the answer is the sign of their sum; an eighth of the tokens are kept,
-or the paper's 108 of 576. Reported after training, over held-out rows: the accuracy of a reader that sees only what is
-kept, which is what counts; the share of needles kept (a gate that keeps all needles of one sign and none of the other
-has all that the answer needs); the first step at which the accuracy was within a twentieth of its end; and the time of a
-step.
+differ in how the loss reaches the scores. Task: each row is tokens of noise, of which some, the needles, carry a mark
+of some strength (in standard deviations) and a sign; the answer is the sign of their sum; an eighth of the tokens are
+kept, or the paper's 108 of 576. Reported after training, over held-out rows: the accuracy of a reader that sees only
+what is kept, which is what counts; the share of needles kept (a gate that keeps all needles of one sign and none of
+the other has all that the answer needs); the first step at which the accuracy was within a twentieth of its end; and
+the time of a step.
 
     python benchmarks/estimators.py [--seeds 3] [--steps 800]
 """
