@@ -106,7 +106,14 @@ def test_a_shared_budget_trains_the_gate_and_keeps_the_labels():
     assert all(value.grad.abs().max() > 0 for value in model.selector.parameters())
 
 
-@pytest.mark.parametrize("options", [{"position_ids": "grid"}, {"share_visual_tokens": True}, {"position_ids": "grid", "share_visual_tokens": True}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"position_ids": "grid"},
+        {"share_visual_tokens": True},
+        {"position_ids": "grid", "share_visual_tokens": True},
+    ],
+)
 def test_the_engine_asks_as_the_model_does(options):
     model, processor = tiny(**options)
     engine = Engine(model, processor, clip_frames=4)
