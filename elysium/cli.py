@@ -22,6 +22,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "model": ("elysium.model_commands:model", "Say what a model is made of and what it needs."),
     "convert": ("elysium.model_commands:convert", "Convert checkpoints of the official release, both ways."),
     "train": ("elysium.training.commands:train", "Train one phase."),
+    "ablate": ("elysium.ablation.commands:ablate", "Compare token selectors and budgets: the paper's Table 7, small."),
     "evaluate": ("elysium.evaluation.commands:evaluate", "Measure a model, or score any tracker's result files."),
     "registry": ("elysium.registry.commands:registry", "List, show, promote and roll back models."),
 }

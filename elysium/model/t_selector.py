@@ -58,12 +58,12 @@ class Selector(nn.Module):
 class GatedSelector(Selector):
     """The paper's: an MLP scores each token, a softmax over the frame compares them, the K best are kept in order.
 
-    Top-k passes no gradient to the scores, so the release's gate never learns (PROTOCOL §3). Here each kept token is
-    multiplied by `1 + (p - stop(p))`, p being the sigmoid of its score: the value is exactly the token's, and the
-    gradient of p says whether the loss wants more or less of it (straight-through). The softmax leaves the order of
-    scores as it is, so the best K are those of the largest scores, in training as in inference. As the carrier of the
-    gradient the sigmoid did better than the softmax, with or without Gumbel noise, and than REINFORCE and a relaxed
-    top-k: `benchmarks/estimators.py`. And scores that do not compete within a frame can be compared between frames.
+    Top-k passes no gradient to the scores, so the release's gate never learns (PROTOCOL §3). Here a kept token x is
+    `x + (p - stop(p)) * (x - m)`: p is the softmax of its score times N, m the mean of all tokens. The value is exactly
+    x, and the gradient of p is what the loss would gain if x gave way to a token that says nothing (straight-through).
+    Scaling x instead, `x * (1 + p - stop(p))`, tells next to nothing: language models normalise what they read, and a
+    token of half the length is the same token to them. Training keeps the K best as inference does: noise on the scores
+    (Gumbel top-k; Kool et al., 2019) made it slower. `benchmarks/estimators.py` compares this estimator with others.
     """
 
     def __init__(self, num_tokens: int, num_kept: int, width: int) -> None:
@@ -107,8 +107,9 @@ class GatedSelector(Selector):
         positions = ranking.topk(num_kept, dim=-1).indices.sort(dim=-1).values
         kept = take(tokens_bnc, positions)
         if torch.is_grad_enabled():
-            carrier = torch.gather(scores.float().sigmoid(), 1, positions).unsqueeze(-1)
-            kept = kept * (1 + (carrier - carrier.detach())).to(kept.dtype)
+            share = torch.gather(scores.float().softmax(-1) * scores.shape[1], 1, positions).unsqueeze(-1)
+            gain = (kept - tokens_bnc.mean(1, keepdim=True)).detach()
+            kept = kept + (share - share.detach()).to(kept.dtype) * gain
         return kept, positions
 
 

@@ -24,6 +24,10 @@ OPTIONS = {
     },
     "train run": {"--data", "--output", "--resume", "--set"},
     "train plan": {"--gpus"},
+    "ablate": {
+        *("--output", "--scale", "--selectors", "--shares", "--positions", "--seeds", "--steps", "--jobs", "--preset"),
+        *("--set", "--json"),
+    },
     "evaluate run": {"--task", "--data", "--checkpoint", "--output"},
     "evaluate score": {"--format", "--predictions", "--ground-truth", "--absent", "--absent-frames"},
     "registry list": {"--json"},

@@ -53,14 +53,13 @@ def test_every_weight_of_the_gate_has_a_gradient_from_the_language_models_loss()
 
 
 def test_a_token_that_the_loss_wants_more_of_rises():
-    selector = tiny()[0].selector
+    selector = tiny()[0].selector.eval()
     tokens = torch.randn(1, 16, 16)
-    _, positions = selector(tokens, 4)
+    kept, positions = selector(tokens, 4)
     wanted = int(positions[0, 2])
     before = selector.score(tokens)[0, wanted].item()
-    kept, _ = selector(tokens, 4)
-    # A loss that falls when this token counts for more.
-    (-(kept[0, 2] * tokens[0, wanted]).sum()).backward()
+    # A loss that rises when this token gives way to one that says nothing.
+    (-(kept[0, 2] * (tokens[0, wanted] - tokens[0].mean(0))).sum()).backward()
     with torch.no_grad():
         for parameter in selector.parameters():
             parameter -= 0.1 * parameter.grad
