@@ -87,17 +87,27 @@ def longest_sample(processor: ElysiumProcessor, phase: PhaseSettings, limit: int
     return longest
 
 
-def check_lengths(processor: ElysiumProcessor, phase: PhaseSettings, name: str, limit: int) -> Lengths:
+def check_lengths(
+    processor: ElysiumProcessor, phase: PhaseSettings, name: str, limit: int, positions_per_frame: int | None = None
+) -> Lengths:
     """Returns `longest_sample`, if the model takes it.
+
+    Args:
+        processor: Of the model.
+        phase: Mixture and clip sampling.
+        name: Of the phase.
+        limit: Positions that the language model has.
+        positions_per_frame: That a frame takes up, where it is more than its tokens (`position_ids="grid"`).
 
     Raises:
         UsageError: If a sample of the phase can be longer than the model's context (PROTOCOL §2, lengths).
     """
     longest = longest_sample(processor, phase, limit)
-    if longest.total > limit:
+    visual = longest.visual // processor.tokens_per_frame * (positions_per_frame or processor.tokens_per_frame)
+    if longest.text + visual > limit:
         raise UsageError(
-            f"training.{name}: a clip of {phase.clip_frames[1]} frames takes {longest.text} text and {longest.visual} "
-            f"visual tokens, {longest.total} in all, but the model takes {limit}; lower clip_frames or "
+            f"training.{name}: a clip of {phase.clip_frames[1]} frames takes {longest.text} text and {visual} "
+            f"visual positions, {longest.text + visual} in all, but the model takes {limit}; lower clip_frames or "
             "num_visual_tokens, or raise model.llm.max_position_embeddings"
         )
     return longest

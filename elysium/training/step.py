@@ -77,7 +77,8 @@ def _train(
     torch.set_num_threads(settings.training.threads)
     budget = model.config.tokens_per_frame
     set_token_budget(model, processor, phase.num_visual_tokens)
-    longest = check_lengths(processor, phase, name, model.config.text_config.max_position_embeddings)
+    each = model.config.num_patches if model.config.position_ids == "grid" else None
+    longest = check_lengths(processor, phase, name, model.config.max_positions, each)
     freeze(model, phase)
     samples = TrackSamples(data, name, phase, processor.image_size, settings.seed, processor.codec)
     history = train_phase(model, processor, samples, phase, output / "trainer", settings.seed, log_metrics)
