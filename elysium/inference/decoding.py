@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +28,18 @@ class DecodingStats:
     forced: int = 0
 
 
+class Choice(NamedTuple):
+    """A token that the model chose.
+
+    Attributes:
+        part: Which of the answer's boxes it belongs to.
+        log_probability: Of the token, among all tokens.
+    """
+
+    part: int
+    log_probability: float
+
+
 @torch.inference_mode()
 def decode(
     model: ElysiumForConditionalGeneration,
@@ -35,7 +48,7 @@ def decode(
     answers: Sequence[AnswerState],
     stats: DecodingStats | None = None,
     position_ids: Tensor | None = None,
-) -> list[list[float]]:
+) -> list[list[Choice]]:
     """Writes the answers of a batch: at each choice the likeliest of the allowed tokens.
 
     Tokens that the grammar fixes are appended without asking the model and go through it together with the choice
@@ -51,10 +64,10 @@ def decode(
         position_ids: Shape `(B, L)`; by default counted over what is not padding.
 
     Returns:
-        For each answer the log-probabilities, among all tokens, of the tokens that were chosen.
+        For each answer the tokens that the model chose, in order.
     """
     stats = stats if stats is not None else DecodingStats()
-    chosen: list[list[float]] = [[] for _ in answers]
+    chosen: list[list[Choice]] = [[] for _ in answers]
     if position_ids is None:
         position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
     position = position_ids[:, -1:] + 1
@@ -94,7 +107,7 @@ def decode(
         logits = torch.where((counts > 0).unsqueeze(-1), fresh, logits)
 
 
-def _advance(answer: AnswerState, log_probabilities: Tensor, chosen: list[float], stats: DecodingStats) -> list[int]:
+def _advance(answer: AnswerState, log_probabilities: Tensor, chosen: list[Choice], stats: DecodingStats) -> list[int]:
     """Writes one choice and all that is fixed after it; returns the ids written."""
     written: list[int] = []
     asked = False
@@ -113,7 +126,7 @@ def _advance(answer: AnswerState, log_probabilities: Tensor, chosen: list[float]
                 token = int(log_probabilities.argmax())
             else:
                 token = allowed[int(log_probabilities[torch.tensor(allowed)].argmax())]
-            chosen.append(float(log_probabilities[token]))
+            chosen.append(Choice(answer.part, float(log_probabilities[token])))
             asked = True
             stats.chosen += 1
         answer.push(token)

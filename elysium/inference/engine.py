@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elysium.boxes import FloatArray
-from elysium.inference.decoding import DecodingStats, decode
+from elysium.inference.decoding import Choice, DecodingStats, decode
 from elysium.inference.grammar import AnswerState, FreeState, GrammarCache
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, VisualTokens
 from elysium.model.processor import check_tokenizer
@@ -67,7 +67,7 @@ class _Question:
     prompt: str
     visual: VisualTokens
     answer: AnswerState
-    log_probabilities: list[float] = field(default_factory=list)
+    chosen: list[Choice] = field(default_factory=list)
 
 
 class Engine:
@@ -134,11 +134,11 @@ class Engine:
                     prompt = ask(task, len(span), codec=self.processor.codec, **given)
                     grammar = self._grammars.boxes(len(span))
                     visual = self._visual(encoded[id(track.request.frames)], span)
-                    questions.append(_Question(prompt, visual, grammar.start()))
+                    questions.append(_Question(prompt, visual, grammar.start(given.get("box"))))
                 self._answer(questions)
                 for track, question in zip(chunk, questions, strict=True):
                     boxes = np.array(question.answer.boxes())  # type: ignore[attr-defined] # a BoxesState
-                    track.take(boxes, _confidence(question.log_probabilities, len(boxes)))
+                    track.take(boxes, _confidence(question.chosen, len(boxes)))
 
     def ground(self, images: Sequence[Image], expressions: Sequence[str]) -> FloatArray:
         """Returns the box of one named object in each image, shape `(n, 4)`, normalised (REC)."""
@@ -204,7 +204,7 @@ class Engine:
         answers = [question.answer for question in questions]
         chosen = decode(self.model, embeddings, mask, answers, self.stats, positions)
         for question, values in zip(questions, chosen, strict=True):
-            question.log_probabilities = values
+            question.chosen = values
 
 
 class _Track:
@@ -242,14 +242,15 @@ class _Track:
         return TrackAnswer(self._boxes, self._confidence)
 
 
-def _confidence(log_probabilities: Sequence[float], num_boxes: int) -> FloatArray:
-    """Returns one figure a box from the log-probabilities of its chosen tokens.
+def _confidence(chosen: Sequence[Choice], num_boxes: int) -> FloatArray:
+    """Returns one figure a box: the geometric mean of the probabilities of the tokens that were chosen for it.
 
-    A number may take one choice or several, and none where the order of corners leaves one: the choices are shared out
-    evenly, which is exact where every number is one token.
+    Where the order of corners left no choice, the box is as sure as its other tokens; without any it is 1.
     """
-    parts = np.array_split(np.asarray(log_probabilities, dtype=np.float64), num_boxes)
-    return np.array([float(np.exp(part.mean())) if len(part) else 1.0 for part in parts])
+    parts: list[list[float]] = [[] for _ in range(num_boxes)]
+    for choice in chosen:
+        parts[choice.part].append(choice.log_probability)
+    return np.array([float(np.exp(np.mean(part))) if part else 1.0 for part in parts])
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -7,6 +7,7 @@ coordinates is whatever is the same for every coordinate, and a coordinate is wh
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -19,6 +20,10 @@ from elysium.prompts import boxes_answer
 
 class AnswerState(Protocol):
     """An answer in the making."""
+
+    @property
+    def part(self) -> int:
+        """Which of the answer's boxes is being written, from 0; 0 where there are none."""
 
     def allowed(self) -> list[int] | None:
         """Returns the ids that may come next; None for any; empty when the answer is over."""
@@ -44,6 +49,7 @@ class BoxesGrammar:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, codec: BoxCodec, num_frames: int) -> None:
         self.num_frames = num_frames
         self.scale = codec.scale
+        self._codec = codec
         self.eos: int = tokenizer.eos_token_id
 
         def split(value: int) -> list[int]:
@@ -54,9 +60,15 @@ class BoxesGrammar:
         self.numbers = {value: self._number(split(value)) for value in range(codec.maximum + 1)}
         self.fixed[-1] = [*self.fixed[-1], self.eos]
 
-    def start(self) -> BoxesState:
-        """Returns an answer with nothing written yet."""
-        return BoxesState(self)
+    def start(self, given: Sequence[float] | None = None) -> BoxesState:
+        """Returns an answer with nothing written yet.
+
+        Args:
+            given: The first frame's box, normalised, where it is known: the answer repeats it, the model is not asked.
+        """
+        if given is None:
+            return BoxesState(self)
+        return BoxesState(self, [int(number) for number in re.findall(r"\d+", self._codec.encode(given))])
 
     def _number(self, ids: list[int]) -> tuple[int, ...]:
         """Returns the ids of the number that a whole answer repeats in all its places."""
@@ -76,18 +88,28 @@ class BoxesGrammar:
 class BoxesState:
     """One answer under a `BoxesGrammar`: fixed text and numbers in turn.
 
+    Args:
+        grammar: Of the answer.
+        given: Coordinates that the answer begins with.
+
     Attributes:
         values: The coordinates written so far.
     """
 
-    def __init__(self, grammar: BoxesGrammar) -> None:
+    def __init__(self, grammar: BoxesGrammar, given: Sequence[int] = ()) -> None:
         self.values: list[int] = []
+        self._given = tuple(given)
         self._grammar = grammar
         self._slot = 0
         self._fixed_at = 0
         self._prefix: tuple[int, ...] = ()
         self._in_number = False
         self._settle()
+
+    @property
+    def part(self) -> int:
+        """Which of the boxes is being written, from 0."""
+        return len(self.values) // 4
 
     def allowed(self) -> list[int] | None:
         """Returns the ids that may come next; a single one is fixed text."""
@@ -127,6 +149,9 @@ class BoxesState:
 
     def _candidates(self) -> list[int]:
         """Returns the numbers that fit what is written: of x2 and y2 none below x1 and y1."""
+        if len(self.values) < len(self._given):
+            value = self._given[len(self.values)]
+            return [value] if self._grammar.numbers[value][: len(self._prefix)] == self._prefix else []
         place = len(self.values) % 4
         least = self.values[-2] if place >= 2 else 0
         known = self._grammar.numbers
@@ -154,6 +179,11 @@ class FreeState:
         self._eos = eos
         self._max_tokens = max_tokens
         self._over = False
+
+    @property
+    def part(self) -> int:
+        """Always 0: there are no boxes."""
+        return 0
 
     def allowed(self) -> list[int] | None:
         """Returns None while the answer goes on."""

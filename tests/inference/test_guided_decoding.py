@@ -15,7 +15,7 @@ from elysium.inference.decoding import DecodingStats, decode
 from elysium.inference.grammar import BoxesGrammar, FreeState
 from elysium.model import build_model
 from elysium.model.tokenizer import build_tokenizer
-from elysium.prompts import boxes_answer
+from elysium.prompts import Task, ask, boxes_answer
 
 REFERENCE = Path(os.environ.get("ELYSIUM_REFERENCE", Path(__file__).parents[2] / "../shared/reference"))
 SETTINGS = ModelSettings(
@@ -130,6 +130,28 @@ def test_no_random_model_can_write_a_broken_box(tokenizer):
         assert (found[:, 2:] >= found[:, :2]).all()
 
 
+def test_a_given_first_box_is_written_without_asking(tokenizer):
+    grammar = BoxesGrammar(tokenizer, BoxCodec(), 2)
+    state = grammar.start([0.1, 0.204, 0.5, 0.6])
+    while state.part == 0:
+        assert len(state.allowed()) == 1
+        state.push(state.allowed()[0])
+    assert state.values == [10, 20, 50, 60]
+    while len(state.allowed()) == 1:
+        state.push(state.allowed()[0])
+    assert len(state.allowed()) > 1, "the second frame's box is the model's own"
+
+
+@pytest.mark.parametrize("scale", [1000])
+def test_a_finer_grid_has_a_grammar_too(tokenizer, scale):
+    codec = BoxCodec(scale=scale, maximum=scale - 1)
+    state = BoxesGrammar(tokenizer, codec, 1).start()
+    text = boxes_answer([[0.007, 0.042, 0.531, 0.999]], codec)
+    for token in [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]:
+        state.push(token)
+    assert state.values == [7, 42, 531, 999]
+
+
 def test_a_token_outside_the_grammar_is_refused(tokenizer):
     with pytest.raises(ValueError, match="not allowed"):
         BoxesGrammar(tokenizer, BoxCodec(), 1).start().push(tokenizer.eos_token_id)
@@ -180,6 +202,33 @@ def test_a_given_box_comes_back_as_it_was_given(parts):
     answers = Engine(*parts, clip_frames=4).track(requests())
     assert answers[0].boxes[0].tolist() == [0.1, 0.2, 0.5, 0.6]
     assert answers[0].confidence[0] == 1
+
+
+def test_a_frame_that_has_its_box_is_not_asked_about_again(parts):
+    engine = Engine(*parts, clip_frames=4)
+    engine.track([TrackRequest(clip(7), box=[0.1, 0.2, 0.5, 0.6])])
+    # Two clips of four frames that share one: six boxes, each number one token.
+    assert engine.stats.chosen <= 6 * 4
+
+
+@torch.inference_mode()
+def test_the_confidence_of_a_box_is_the_geometric_mean_of_its_chosen_tokens(parts):
+    model, processor = parts
+    frames = clip(3)
+    answer = Engine(model, processor).track([TrackRequest(frames, expression="a star")])[0]
+    prompt = ask(Task.RSOT, 3, expression="a star")
+    written = boxes_answer(answer.boxes, processor.codec)
+    inputs = processor(text=prompt, videos=[frames], answers=[written])
+    logs = model(**inputs).logits[0].log_softmax(-1)
+    state = BoxesGrammar(processor.tokenizer, processor.codec, 3).start()
+    parts_of_boxes = [[], [], []]
+    start = len(processor.encode_prompt(prompt))
+    for place, token in enumerate(inputs["input_ids"][0, start:].tolist(), start=start):
+        if len(state.allowed()) > 1:
+            parts_of_boxes[state.part].append(float(logs[place - 1, token]))
+        state.push(token)
+    expected = [np.exp(np.mean(part)) if part else 1.0 for part in parts_of_boxes]
+    assert np.allclose(answer.confidence, expected, atol=1e-5)
 
 
 def test_batching_changes_nothing(parts):
