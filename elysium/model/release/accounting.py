@@ -12,6 +12,7 @@ from elysium.model.release.weights_stream import Shard, TensorEntry
 
 # Tables that old versions of transformers saved and new ones compute.
 _COMPUTED = re.compile(r"\.(embeddings\.position_ids|rotary_emb\.(original_)?inv_freq)$")
+_SHOWN = 5
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 
 
@@ -43,8 +44,12 @@ class CheckpointMismatch(UsageError):
             ("unexpected", unexpected),
             ("mis-shaped", wrong),
         ):
+            # The wrong configuration makes hundreds of tensors wrong: the reason is what a person needs to see.
+            shown = entries[:_SHOWN] if contradictions and title != "contradictions" else entries
             if entries:
-                lines += [f"{title} ({len(entries)}):", *(f"  {entry}" for entry in entries)]
+                lines += [f"{title} ({len(entries)}):", *(f"  {entry}" for entry in shown)]
+            if len(shown) < len(entries):
+                lines.append(f"  … and {len(entries) - len(shown)} more, which follow from the contradictions")
         super().__init__("\n".join(lines))
 
 
