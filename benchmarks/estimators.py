@@ -6,7 +6,7 @@ the value x (1 + w - stop(w)), `replace` the value x + (w - stop(w)) (x - mean o
 sigmoid(scores). The task is the ablation's: find the named object of a simulated scene, with a pre-trained vision tower
 and 12 of 64 tokens (`elysium ablate`, reduced), by a smaller language model. `none` and `strided` stand beside them.
 
-    python benchmarks/estimators.py [--folder DIR] [--steps 600] [--output benchmarks/results/estimators.json]
+    python benchmarks/estimators.py [--folder DIR] [--steps 400] [--output benchmarks/results/estimators.json]
 
 `--folder` keeps frames, tower and features for the next time.
 """
@@ -66,7 +66,7 @@ def main() -> None:
     """Measures every candidate and prints a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="for frames, tower and features; by default a temporary one")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--output", type=Path, help="file for the JSON")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
