@@ -2,10 +2,10 @@
 
 Top-k is not differentiable. Every candidate here has the same gate and, in inference, the same exact top-k; they differ
 in how the loss reaches the scores, and in whether training draws tokens by Gumbel top-k. `scale` gives a kept token x
-the value x (1 + w - stop(w)), `replace` the value x + (w - stop(w)) (x - mean of all tokens); w is N softmax(scores) or
-sigmoid(scores). The task is the ablation's: find the named object of a simulated scene, with a pre-trained vision tower
-and 12 of 64 tokens (`elysium ablate`, reduced), by a smaller language model. `strided`, where nothing is learned, stands
-beside them.
+the value x (1 + w - stop(w)), `replace` the value x + (w - stop(w)) (x - mean of all tokens); w is N softmax(scores)
+or sigmoid(scores). The task is the ablation's: find the named object of a simulated scene, with a pre-trained vision
+tower and 12 of 64 tokens (`elysium ablate`, reduced), by a smaller language model. `strided`, where nothing is
+learned, stands beside them.
 
     python benchmarks/estimators.py [--folder DIR] [--steps 400] [--output benchmarks/results/estimators.json]
 
