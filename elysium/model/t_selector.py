@@ -63,7 +63,7 @@ class GatedSelector(Selector):
     x, and the gradient of p is what the loss would gain if x gave way to a token that says nothing (straight-through).
     Scaling x instead, `x * (1 + p - stop(p))`, tells next to nothing: language models normalise what they read, and a
     token of half the length is the same token to them. Training keeps the K best as inference does: noise on the scores
-    (Gumbel top-k; Kool et al., 2019) made it slower. `benchmarks/estimators.py` compares this estimator with others.
+    (Gumbel top-k; Kool et al., 2019) brought nothing. `benchmarks/estimators.py` compares this estimator with others.
     """
 
     def __init__(self, num_tokens: int, num_kept: int, width: int) -> None:
