@@ -110,9 +110,6 @@ def convert_from_release(
     Raises:
         UsageError: If the folders, configurations, tokenizer or files cannot work; nothing is written then.
         CheckpointMismatch: If a tensor is missing, has no place, or is of another shape than the model's.
-
-    Example:
-        >>> convert_from_release("elysium_7b", "converted", tokenizer="tokenizer.model")  # doctest: +SKIP
     """
     started = time.monotonic()
     source, destination = Path(source), Path(destination)
