@@ -15,8 +15,7 @@ from torch import Tensor
 from elysium.ablation.scenes import Scenes
 from elysium.boxes import iou
 from elysium.config import ModelSettings
-from elysium.inference.decoding import decode
-from elysium.inference.grammar import GrammarCache
+from elysium.inference.engine import Engine, Prompt
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, build_model
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
 from elysium.training.batches import Collator
@@ -217,16 +216,19 @@ def measure(
     """Returns the IoU of the model's box with the true one, for every object of held-out frames."""
     scenes, features = data
     asked = [(index, place) for index in range(len(scenes)) for place in range(len(scenes.names[index]))]
-    grammars, overlaps = GrammarCache(processor.tokenizer, processor.codec), []
+    engine, overlaps = Engine(model, processor, batch_size=batch), []
+    decoder = engine.decoder()
     for start in range(0, len(asked), batch):
         chunk = asked[start : start + batch]
-        prompts = [ask(Task.REC, 1, expression=scenes.names[index][place]) for index, place in chunk]
-        frames = [[scenes.images[index]] for index, _ in chunk]
-        inputs = processor(text=prompts, videos=frames).to(model.device)
         visual = model.select(features[[index for index, _ in chunk]].to(model.device))
-        embeddings, positions, _ = model.prepare(inputs["input_ids"], visual, inputs["attention_mask"])
-        answers = [grammars.boxes(1).start() for _ in chunk]
-        decode(model, embeddings, inputs["attention_mask"], answers, position_ids=positions)
+        answers = [engine.grammars.boxes(1).start() for _ in chunk]
+        prompts = [ask(Task.REC, 1, expression=scenes.names[index][place]) for index, place in chunk]
+        decoder.run(
+            [
+                engine.job(visual[row : row + 1], [Prompt(prompt, answer)])
+                for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+            ]
+        )
         found = np.array([answer.boxes()[0] for answer in answers])
         overlaps.append(iou(found, np.array([scenes.boxes[index][place] for index, place in chunk])))
     return np.concatenate(overlaps)

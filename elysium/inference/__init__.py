@@ -1,5 +1,20 @@
 """From a trained model to boxes and descriptions: guided decoding and the tracking engine (PROTOCOL §5)."""
 
-from elysium.inference.engine import Engine, TrackAnswer, TrackRequest
+from elysium.inference.engine import Engine
+from elysium.inference.memory import FrameSource, TrackAnswer, TrackRequest, track
+from elysium.inference.results import FrameResult, SourceFrame, TrackedObject
+from elysium.inference.tracker import Target, Tracker, TrackOptions
 
-__all__ = ["Engine", "TrackAnswer", "TrackRequest"]
+__all__ = [
+    "Engine",
+    "FrameResult",
+    "FrameSource",
+    "SourceFrame",
+    "Target",
+    "TrackAnswer",
+    "TrackOptions",
+    "TrackRequest",
+    "TrackedObject",
+    "Tracker",
+    "track",
+]

@@ -1,9 +1,12 @@
-"""The engine: follows, finds and describes objects in frames, batched across requests (PROTOCOL §5)."""
+"""The engine: puts questions about frames to the model, many at once (PROTOCOL §5, DESIGN §5).
+
+A clip's frames are encoded once and read once by the language model, however many objects are asked about in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,9 @@ import torch
 from torch import Tensor
 
 from elysium.boxes import FloatArray
-from elysium.inference.decoding import Choice, DecodingStats, decode
-from elysium.inference.grammar import AnswerState, FreeState, GrammarCache
+from elysium.inference.decoding import Ask, Choice, ClipJob, Decoder, DecodingStats, Sampling
+from elysium.inference.drafts import MotionDraft
+from elysium.inference.grammar import AnswerState, BoxesState, FreeState, GrammarCache
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, VisualTokens
 from elysium.model.processor import check_tokenizer
 from elysium.model.visual_encoder import encode_patches
@@ -21,53 +25,27 @@ from elysium.prompts import Task, ask
 
 Image = npt.NDArray[np.uint8]
 # Patch features where clips share a budget, else what the language model sees of each frame.
-_Encoded = Tensor | VisualTokens
+Encoded = Tensor | VisualTokens
 _MAX_DESCRIPTION = 24
+_MAX_ANSWER = 128
+_IMAGES_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class TrackRequest:
-    """One object to follow.
+class Prompt:
+    """One question about a clip, and the form of its answer.
 
     Attributes:
-        frames: Each `(height, width, 3)`, uint8, RGB. Requests with the very same list share its encoding.
-        box: The object's box in the first frame, normalised `(x1, y1, x2, y2)`; or give the expression.
-        expression: The object's name.
+        text: As `elysium.prompts.ask` writes it.
+        answer: With nothing written yet.
+        draft: Guesses boxes; the answer is the same without.
+        sampling: For answers in own words.
     """
 
-    frames: Sequence[Image]
-    box: npt.ArrayLike | None = None
-    expression: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.box is None) == (self.expression is None):
-            raise ValueError("a track begins with a box or an expression: give one of the two")
-        if len(self.frames) == 0:
-            raise ValueError("a track needs at least one frame, got none")
-
-
-@dataclass(frozen=True)
-class TrackAnswer:
-    """One object, followed.
-
-    Attributes:
-        boxes: Shape `(T, 4)`, normalised `(x1, y1, x2, y2)`; a given first box comes back as it was given.
-        confidence: Shape `(T,)`, in [0, 1]: the geometric mean of the probabilities, among all tokens, of the tokens
-            the model chose for the box; 1 for a given box.
-        num_failures: Frames whose answer was no box; with guided decoding always 0.
-    """
-
-    boxes: FloatArray
-    confidence: FloatArray
-    num_failures: int = 0
-
-
-@dataclass
-class _Question:
-    prompt: str
-    visual: VisualTokens
+    text: str
     answer: AnswerState
-    chosen: list[Choice] = field(default_factory=list)
+    draft: MotionDraft | None = None
+    sampling: Sampling | None = None
 
 
 class Engine:
@@ -78,13 +56,17 @@ class Engine:
         processor: Its processor.
         clip_frames: Frames asked about at once; neighbouring clips share one.
         batch_size: Questions answered together.
+        drafts: Whether boxes are guessed from the motion so far; answers are the same, sooner.
+
+    Raises:
+        ValueError: If a number is impossible, or tokenizer and model do not belong together.
+        UsageError: If the language model's attention cannot be used, or the tokenizer joins numbers with other text.
 
     Example:
         >>> from elysium.config import ModelSettings
         >>> from elysium.model import build_model
         >>> engine = Engine(*build_model(ModelSettings(), seed=0))
-        >>> frames = [np.zeros((64, 64, 3), np.uint8)] * 3
-        >>> engine.track([TrackRequest(frames, box=[0.1, 0.1, 0.5, 0.5])])[0].boxes.shape
+        >>> engine.ground([np.zeros((64, 64, 3), np.uint8)] * 3, ["a red car"] * 3).shape
         (3, 4)
     """
 
@@ -94,89 +76,85 @@ class Engine:
         processor: ElysiumProcessor,
         clip_frames: int = 8,
         batch_size: int = 16,
+        *,
+        drafts: bool = True,
     ) -> None:
         if clip_frames < 2:
             raise ValueError(f"clip_frames is at least 2, for neighbouring clips share a frame; got {clip_frames}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is at least 1, got {batch_size}")
         self.model = model.eval()
         self.processor = processor
         self.clip_frames = clip_frames
         self.batch_size = batch_size
+        self.drafts = drafts
         self.stats = DecodingStats()
         check_tokenizer(processor.tokenizer, model.config.text_config.vocab_size, model.config.image_token_id)
-        self._grammars = GrammarCache(processor.tokenizer, processor.codec)
+        self.grammars = GrammarCache(processor.tokenizer, processor.codec)
+        # Made at once, so that a tokenizer that cannot be used is refused before any work.
+        self.grammars.boxes(1)
+        self._prompts: dict[str, list[int]] = {}
 
-    def track(self, requests: Sequence[TrackRequest]) -> list[TrackAnswer]:
-        """Follows objects; clip after clip, all requests side by side.
-
-        Clip `c` covers frames `[(C-1)c, (C-1)c + C)`; the last box of a clip is the given box of the next, and a frame
-        that has its box is not asked about again.
-
-        Args:
-            requests: What to follow.
-
-        Returns:
-            One answer a request, in order.
-        """
-        encoded: dict[int, _Encoded] = {}
-        for request in requests:
-            if id(request.frames) not in encoded:
-                encoded[id(request.frames)] = self._encode(request.frames)
-        tracks = [_Track(request, self.clip_frames) for request in requests]
-        while True:
-            going = [track for track in tracks if not track.over]
-            if not going:
-                return [track.answer() for track in tracks]
-            for chunk in _chunks(going, self.batch_size):
-                questions = []
-                for track in chunk:
-                    span = track.span()
-                    task, given = track.question()
-                    prompt = ask(task, len(span), codec=self.processor.codec, **given)
-                    grammar = self._grammars.boxes(len(span))
-                    visual = self._visual(encoded[id(track.request.frames)], span)
-                    questions.append(_Question(prompt, visual, grammar.start(given.get("box"))))
-                self._answer(questions)
-                for track, question in zip(chunk, questions, strict=True):
-                    boxes = np.array(question.answer.boxes())  # type: ignore[attr-defined] # a BoxesState
-                    track.take(boxes, _confidence(question.chosen, len(boxes)))
+    def decoder(self) -> Decoder:
+        """Returns what answers this engine's clips; it holds memory while clips are in it."""
+        image = self.model.config.image_token_id
+        never = [image] if image < self.model.config.text_config.vocab_size else []
+        return Decoder(self.model.language_model, self.grammars.vocabulary, self.batch_size, never, self.stats)
 
     def ground(self, images: Sequence[Image], expressions: Sequence[str]) -> FloatArray:
         """Returns the box of one named object in each image, shape `(n, 4)`, normalised (REC)."""
-        found = []
-        for chunk in _chunks(list(zip(images, expressions, strict=True)), self.batch_size):
-            encoded = self._encode([image for image, _ in chunk])
-            questions = [
-                _Question(
-                    ask(Task.REC, 1, expression=expression),
-                    self._visual(encoded, range(row, row + 1)),
-                    self._grammars.boxes(1).start(),
-                )
-                for row, (_, expression) in enumerate(chunk)
-            ]
-            self._answer(questions)
-            found += [question.answer.boxes()[0] for question in questions]  # type: ignore[attr-defined] # BoxesState
-        return np.array(found, dtype=np.float64).reshape(-1, 4)
+        return self.ground_scored(images, expressions)[0]
 
-    def describe(self, clips: Sequence[Sequence[Image]], boxes: Sequence[npt.ArrayLike]) -> list[str]:
-        """Returns the description of the object in a box of each clip's first frame (Video-REG; REG for one frame)."""
-        texts = []
-        for chunk in _chunks(list(zip(clips, boxes, strict=True)), self.batch_size):
-            questions = []
-            for clip, box in chunk:
-                task = Task.REG if len(clip) == 1 else Task.VIDEO_REG
-                prompt = ask(task, len(clip), box=box, codec=self.processor.codec)
-                answer = FreeState(self.processor.tokenizer.eos_token_id, _MAX_DESCRIPTION)
-                questions.append(_Question(prompt, self._visual(self._encode(clip), range(len(clip))), answer))
-            self._answer(questions)
-            for question in questions:
-                text = self.processor.tokenizer.decode(question.answer.ids)  # type: ignore[attr-defined] # FreeState
-                texts.append(text.strip().removesuffix("."))
-        return texts
+    def ground_scored(self, images: Sequence[Image], expressions: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Returns boxes as `ground` does, and their confidence `(n,)` as `confidence_of` defines it."""
+        pairs = list(zip(images, expressions, strict=True))
+        prompts = ([Prompt(ask(Task.REC, 1, expression=name), self.grammars.boxes(1).start())] for _, name in pairs)
+        asks = [job.asks[0] for job in self._answered([[image] for image, _ in pairs], prompts)]
+        boxes = [ask.answer.boxes()[0] for ask in asks]  # type: ignore[attr-defined] # a BoxesState
+        sure = [confidence_of(ask.chosen, 1)[0] for ask in asks]
+        return np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(sure, dtype=np.float64)
+
+    def describe(
+        self,
+        clips: Sequence[Sequence[Image]],
+        boxes: Sequence[npt.ArrayLike],
+        sampling: Sampling | None = None,
+        max_tokens: int = _MAX_DESCRIPTION,
+    ) -> list[str]:
+        """Returns the description of the object in a box of each clip's first frame (Video-REG; REG for one frame).
+
+        Args:
+            clips: Of one frame or more, no more than the model's context takes.
+            boxes: One a clip, normalised `(x1, y1, x2, y2)`.
+            sampling: Draws instead of taking the likeliest words.
+            max_tokens: Where a description that does not end is cut.
+        """
+        questions = []
+        for clip, box in zip(clips, boxes, strict=True):
+            task = Task.REG if len(clip) == 1 else Task.VIDEO_REG
+            text = ask(task, len(clip), box=box, codec=self.processor.codec)
+            questions.append([Prompt(text, self._free(max_tokens), sampling=sampling)])
+        return [self._text(job.asks[0]).removesuffix(".") for job in self._answered(clips, questions)]
+
+    def ask(
+        self,
+        clips: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        sampling: Sampling | None = None,
+        max_tokens: int = _MAX_ANSWER,
+    ) -> list[str]:
+        """Returns the answers to free questions about clips (VideoQA); arguments as in `describe`."""
+        prompts = [
+            [Prompt(ask(Task.VQA, len(clip), question=question), self._free(max_tokens), sampling=sampling)]
+            for clip, question in zip(clips, questions, strict=True)
+        ]
+        return [self._text(job.asks[0]) for job in self._answered(clips, prompts)]
 
     @torch.inference_mode()
-    def _encode(self, frames: Sequence[Image]) -> _Encoded:
+    def encode(self, frames: Sequence[Image]) -> Encoded:
+        """Returns what the model makes of frames, each `(height, width, 3)`, uint8, RGB, of any size."""
+        chunks = (self.processor.pixel_values(chunk) for chunk in _chunks(list(frames), _IMAGES_AT_ONCE))
         model = self.model
-        chunks = (self.processor.pixel_values(chunk) for chunk in _chunks(list(frames), 4 * self.batch_size))
         features = (encode_patches(model.vision_tower, chunk.to(model.device), model.config) for chunk in chunks)
         if model.config.share_visual_tokens:
             # Which tokens a frame keeps depends on the clip that it is shown in.
@@ -184,68 +162,83 @@ class Engine:
         return VisualTokens.join([model.select(chunk) for chunk in features])
 
     @torch.inference_mode()
-    def _visual(self, encoded: _Encoded, span: range) -> VisualTokens:
-        chosen = encoded[span.start : span.stop]
-        return self.model.select(chosen) if isinstance(chosen, Tensor) else chosen
+    def job(self, encoded: Encoded, prompts: Sequence[Prompt]) -> ClipJob:
+        """Returns questions about one clip, ready for a decoder.
 
-    @torch.inference_mode()
-    def _answer(self, questions: Sequence[_Question]) -> None:
-        processor = self.processor
-        rows = [processor.encode_prompt(question.prompt) for question in questions]
-        length = max(map(len, rows))
-        ids = torch.full((len(rows), length), processor.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for number, row in enumerate(rows):
-            ids[number, length - len(row) :] = torch.tensor(row)
-            mask[number, length - len(row) :] = 1
-        ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-        visual = VisualTokens.join([question.visual for question in questions])
-        embeddings, positions, _ = self.model.prepare(ids, visual, mask)
-        answers = [question.answer for question in questions]
-        chosen = decode(self.model, embeddings, mask, answers, self.stats, positions)
-        for question, values in zip(questions, chosen, strict=True):
-            question.chosen = values
+        Args:
+            encoded: The clip's frames.
+            prompts: The questions; what stands before their last frame is the same in all.
+
+        Raises:
+            ValueError: If frames and answers exceed the model's context.
+        """
+        config, image = self.model.config, self.model.config.image_token_id
+        rows = [self._ids(prompt.text) for prompt in prompts]
+        cut = len(rows[0]) - rows[0][::-1].index(image)
+        ids = torch.tensor([rows[0][:cut]], device=self.model.device)
+        visual = self.model.select(encoded) if isinstance(encoded, Tensor) else encoded
+        embeddings, positions, _ = self.model.prepare(ids, visual, torch.ones_like(ids))
+        if positions is None:
+            raise TypeError("the model gave no positions for a prompt with a mask")
+        frames, kept = visual.embeddings.shape[:2]
+        each = visual.num_patches if config.position_ids == "grid" else kept
+        following = cut + frames * (each - kept)
+        for row, prompt in zip(rows, prompts, strict=True):
+            self._check_context(following + len(row) - cut, prompt.answer, frames)
+        asks = [
+            Ask(row[cut:], prompt.answer, prompt.draft, prompt.sampling)
+            for row, prompt in zip(rows, prompts, strict=True)
+        ]
+        return ClipJob(embeddings[0], positions[0], following, asks)
+
+    def new_draft(self) -> MotionDraft | None:
+        """Returns what guesses the boxes of one object, or None where the engine does not guess."""
+        return MotionDraft(self.processor.codec.maximum) if self.drafts else None
+
+    def _answered(self, clips: Sequence[Sequence[Image]], prompts: Any) -> Iterator[ClipJob]:
+        """Yields the answered clips, in order."""
+        decoder = self.decoder()
+        for chunk in _chunks(list(zip(clips, prompts, strict=True)), self.batch_size):
+            encoded = self.encode([image for clip, _ in chunk for image in clip])
+            jobs, start = [], 0
+            for clip, asked in chunk:
+                jobs.append(self.job(encoded[start : start + len(clip)], asked))
+                start += len(clip)
+            decoder.run(jobs)
+            yield from jobs
+
+    def _ids(self, text: str) -> list[int]:
+        found = self._prompts.get(text)
+        if found is None:
+            if len(self._prompts) > 1024:
+                self._prompts.clear()
+            found = self._prompts[text] = self.processor.encode_prompt(text)
+        return found
+
+    def _free(self, max_tokens: int) -> FreeState:
+        return FreeState(self.processor.tokenizer.eos_token_id, max_tokens)
+
+    def _text(self, answered: Ask) -> str:
+        ids = answered.answer.ids  # type: ignore[attr-defined] # a FreeState
+        return str(self.processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def _check_context(self, asked: int, answer: AnswerState, frames: int) -> None:
+        needed = asked + (answer.grammar.max_tokens if isinstance(answer, BoxesState) else 1)
+        limit = self.model.config.max_positions
+        if needed > limit:
+            fit = max(int(limit / (needed / frames)), 1)
+            raise ValueError(
+                f"a clip of {frames} frames with its answer takes {needed} positions, but the language model takes "
+                f"{limit}: ask about {fit} frames at once or fewer (clip_frames)"
+            )
 
 
-class _Track:
-    """How far one request has come."""
+def confidence_of(chosen: Sequence[Choice], num_boxes: int) -> FloatArray:
+    """Returns the model's confidence in each box, shape `(num_boxes,)`, in (0, 1].
 
-    def __init__(self, request: TrackRequest, clip_frames: int) -> None:
-        self.request = request
-        self._clip_frames = clip_frames
-        self._boxes = np.empty((0, 4))
-        self._confidence = np.empty(0)
-        if request.box is not None:
-            self._boxes = np.asarray(request.box, dtype=np.float64).reshape(1, 4)
-            self._confidence = np.ones(1)
-
-    @property
-    def over(self) -> bool:
-        return len(self._boxes) >= len(self.request.frames)
-
-    def span(self) -> range:
-        start = max(len(self._boxes) - 1, 0)
-        return range(start, min(start + self._clip_frames, len(self.request.frames)))
-
-    def question(self) -> tuple[Task, dict[str, Any]]:
-        if len(self._boxes):
-            return Task.SOT, {"box": self._boxes[-1]}
-        task = Task.REC if len(self.request.frames) == 1 else Task.RSOT
-        return task, {"expression": self.request.expression}
-
-    def take(self, boxes: FloatArray, confidence: FloatArray) -> None:
-        known = 1 if len(self._boxes) else 0
-        self._boxes = np.concatenate([self._boxes, boxes[known:]])
-        self._confidence = np.concatenate([self._confidence, confidence[known:]])
-
-    def answer(self) -> TrackAnswer:
-        return TrackAnswer(self._boxes, self._confidence)
-
-
-def _confidence(chosen: Sequence[Choice], num_boxes: int) -> FloatArray:
-    """Returns one figure a box: the geometric mean of the probabilities of the tokens that were chosen for it.
-
-    Where the order of corners left no choice, the box is as sure as its other tokens; without any it is 1.
+    The geometric mean of the probabilities of the tokens that the model chose for the box, each among the tokens that
+    were allowed in its place. Where the order of corners left no choice, the box is as sure as its other tokens;
+    without any it is 1.
     """
     parts: list[list[float]] = [[] for _ in range(num_boxes)]
     for choice in chosen:

@@ -1,0 +1,518 @@
+"""Following objects through videos of any length: clip after clip, many objects and videos side by side (PROTOCOL §5).
+
+Clip `c` covers frames `[(C-1)c, (C-1)c + C)`; the last box of a clip is the given box of the next, and a frame that has
+its box is not asked about again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from elysium.boxes import FloatArray, normalise, to_pixels
+from elysium.errors import UsageError
+from elysium.inference.decoding import ClipJob, Decoder
+from elysium.inference.drafts import MotionDraft
+from elysium.inference.engine import Encoded, Engine, Prompt, confidence_of
+from elysium.inference.grammar import BoxesState
+from elysium.inference.multi import find_all
+from elysium.inference.reading import Chunk, ReadAhead, Shown
+from elysium.inference.results import FrameResult, PixelBox, Source, TrackedObject
+from elysium.inference.zoom import Window, choose_window, is_better
+from elysium.model import VisualTokens
+from elysium.prompts import Task, ask
+
+_NOWHERE = np.full(4, np.nan)
+
+
+@dataclass(frozen=True)
+class Target:
+    """An object to follow: a box, an expression, or a box with the name it is to be shown under.
+
+    Attributes:
+        box: `(x1, y1, x2, y2)` in pixels of the first frame.
+        expression: The object's name.
+        every: Follows every object that the expression fits, not only one.
+    """
+
+    box: PixelBox | None = None
+    expression: str | None = None
+    every: bool = False
+
+    def __post_init__(self) -> None:
+        if self.box is None and not (self.expression and self.expression.strip()):
+            raise UsageError("a target needs a box or an expression, got neither")
+        if self.every and (self.box is not None or not self.expression):
+            raise UsageError(f"following every object needs an expression and no box, got {self}")
+        if self.box is not None:
+            x1, y1, x2, y2 = self.box
+            if not (np.isfinite(self.box).all() and x1 < x2 and y1 < y2):
+                raise UsageError(f"a box is X1,Y1,X2,Y2 in pixels with X1 < X2 and Y1 < Y2, got {list(self.box)}")
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """What goes beyond the paper; all of it is off by default.
+
+    Attributes:
+        absent_below: A box of less confidence is not given: the object is said to be absent, and looked for by its
+            expression in the next clip.
+        zoom_below: Objects smaller than this share of the frame's sides get a second look at a crop in full size.
+        max_every: Most objects that one expression is followed for, where every one is.
+        max_videos: Videos that are read at once.
+        keep_images: Whether results carry the frames.
+    """
+
+    absent_below: float | None = None
+    zoom_below: float | None = None
+    max_every: int = 8
+    max_videos: int = 16
+    keep_images: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("absent_below", "zoom_below"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise UsageError(f"{name} lies between 0 and 1, got {value}")
+        for name in ("max_every", "max_videos"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """Where following one object stands.
+
+    Attributes:
+        id: From 1.
+        label: What it is shown as.
+        expression: Its name, where it has one.
+        box: Its last box, normalised; None before there is one.
+        lost: Whether it was absent in the last frame.
+    """
+
+    id: int
+    label: str
+    expression: str | None
+    box: tuple[float, float, float, float] | None
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class TrackState:
+    """Where following a video stands: enough to go on from.
+
+    Attributes:
+        frame: The last frame that is done; None before the first.
+        objects: What is followed.
+    """
+
+    frame: int | None
+    objects: tuple[ObjectState, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns plain data that `from_json` reads back exactly."""
+        return {"frame": self.frame, "objects": [vars(entry) for entry in self.objects]}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> TrackState:
+        """Returns the state that `as_json` wrote."""
+        objects = [dict(entry) for entry in data["objects"]]
+        for entry in objects:
+            entry["box"] = None if entry["box"] is None else tuple(entry["box"])
+        return TrackState(data["frame"], tuple(ObjectState(**entry) for entry in objects))
+
+
+@dataclass(eq=False)
+class VideoTask:
+    """One video and what to follow in it.
+
+    Attributes:
+        source: Frames; with a state to go on from, its first frame is the state's.
+        targets: At least one.
+        state: Where an earlier run stopped.
+    """
+
+    source: Source
+    targets: Sequence[Target]
+    state: TrackState | None = None
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """The new frames of one clip.
+
+    Attributes:
+        task: Of which video.
+        frames: Results, in order.
+        normalised: Of each object, box `(4,)` and confidence in each frame; NaN where it is said to be absent.
+        state: Where following stands after them.
+    """
+
+    task: VideoTask
+    frames: list[FrameResult]
+    normalised: list[list[tuple[FloatArray, float]]]
+    state: TrackState
+
+
+@dataclass(frozen=True)
+class VideoEnd:
+    """A video has been followed to its end, or as far as it can be read.
+
+    Attributes:
+        task: Of which video.
+        error: What cut it short; the frames before have been yielded.
+    """
+
+    task: VideoTask
+    error: Exception | None
+
+
+class Tracker:
+    """Follows objects.
+
+    Args:
+        engine: With the model.
+        options: What goes beyond the paper.
+
+    Example:
+        >>> from elysium.config import ModelSettings
+        >>> from elysium.inference.memory import FrameSource
+        >>> from elysium.model import build_model
+        >>> tracker = Tracker(Engine(*build_model(ModelSettings(), seed=0)))
+        >>> frames = FrameSource([np.zeros((48, 64, 3), np.uint8)] * 3)
+        >>> [found.frame for found in tracker.follow(frames, [Target(box=(6, 5, 32, 24))])]
+        [0, 1, 2]
+    """
+
+    def __init__(self, engine: Engine, options: TrackOptions | None = None) -> None:
+        self.engine = engine
+        self.options = options or TrackOptions()
+
+    def follow(self, source: Source, targets: Sequence[Target]) -> Iterator[FrameResult]:
+        """Yields the results of one video, frame by frame as clips are answered.
+
+        Raises:
+            ElysiumError: If the video cannot be read to its end, after the frames before that.
+        """
+        for event in self.run([VideoTask(source, targets)]):
+            if isinstance(event, ClipResult):
+                yield from event.frames
+            elif event.error is not None:
+                raise event.error
+
+    def run(self, tasks: Iterable[VideoTask]) -> Iterator[ClipResult | VideoEnd]:
+        """Follows objects in many videos; tasks are taken as earlier ones end.
+
+        Yields:
+            Clips as they are answered, in order within a video; and each video's end.
+        """
+        session = _Session(self.engine, self.options)
+        try:
+            yield from session.run(iter(tasks))
+        finally:
+            session.close()
+
+
+@dataclass(eq=False)
+class _Object:
+    """One object that is followed."""
+
+    id: int
+    label: str
+    expression: str | None
+    box: FloatArray | None
+    lost: bool = False
+    draft: MotionDraft | None = None
+
+    def state(self) -> ObjectState:
+        x1, y1, x2, y2 = (0.0,) * 4 if self.box is None else self.box.tolist()
+        return ObjectState(
+            self.id, self.label, self.expression, None if self.box is None else (x1, y1, x2, y2), self.lost
+        )
+
+
+@dataclass(eq=False)
+class _Look:
+    """One object asked about in one clip; the second look is at a crop."""
+
+    target: _Object
+    answer: BoxesState
+    first: FloatArray | None
+    window: Window | None = None
+    boxes: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
+    sure: FloatArray = field(default_factory=lambda: np.empty(0))
+
+
+class _Video:
+    """One video on its way."""
+
+    def __init__(self, task: VideoTask, reader: ReadAhead) -> None:
+        self.task = task
+        self.reader = reader
+        self.objects: list[_Object] | None = None
+        # The clip at hand: its frames, the first of which may be known from the clip before, and what is asked.
+        self.frames: list[Shown] = []
+        self.encoded: Encoded | None = None
+        self.known = 0
+        self.looks: list[_Look] = []
+        self.open: dict[ClipJob, list[_Look]] = {}
+        self.zoomed = False
+
+
+class _Session:
+    def __init__(self, engine: Engine, options: TrackOptions) -> None:
+        self._engine = engine
+        self._options = options
+        self._decoder: Decoder = engine.decoder()
+        self._encoder = ThreadPoolExecutor(1, "elysium-encode")
+        self._videos: list[_Video] = []
+        self._news = threading.Event()
+
+    def run(self, tasks: Iterator[VideoTask]) -> Iterator[ClipResult | VideoEnd]:
+        more = True
+        while more or self._videos:
+            while more and len(self._videos) < self._options.max_videos:
+                task = next(tasks, None)
+                more = task is not None
+                if task is not None:
+                    self._videos.append(_Video(task, self._open(task)))
+            self._news.clear()
+            progress = False
+            for video in list(self._videos):
+                if video.open:
+                    continue
+                chunk = video.reader.take()
+                if chunk is not None:
+                    progress = True
+                    result = self._ask(video, chunk)
+                    if result is not None:
+                        yield result
+                elif video.reader.over:
+                    self._videos.remove(video)
+                    video.reader.close()
+                    progress = True
+                    yield VideoEnd(video.task, video.reader.error)
+            if self._decoder.num_asks:
+                for job in self._decoder.step():
+                    video = next(video for video in self._videos if job in video.open)
+                    result = self._take(video, job)
+                    if result is not None:
+                        yield result
+            elif not progress:
+                self._news.wait()
+
+    def close(self) -> None:
+        for video in self._videos:
+            video.reader.close()
+        self._encoder.shutdown(wait=True, cancel_futures=True)
+
+    def _open(self, task: VideoTask) -> ReadAhead:
+        everything = self._options.keep_images or self._options.zoom_below is not None
+        keep = None if everything else 1 if any(target.every for target in task.targets) else 0
+        return ReadAhead(task.source, self._engine, self._encoder, keep, self._news.set)
+
+    def _ask(self, video: _Video, chunk: Chunk) -> ClipResult | None:
+        """Asks about the clip that a chunk completes; returns its result where there is nothing to ask."""
+        fresh = chunk.encoded.result()
+        if video.objects is None:
+            video.objects = self._objects(video.task, chunk.frames[0])
+            resumed = video.task.state is not None and video.task.state.frame is not None
+            video.known = int(resumed)
+            video.frames, video.encoded = chunk.frames, fresh
+        else:
+            video.known = 1
+            video.frames = [video.frames[-1], *chunk.frames]
+            last = len(video.frames) - len(chunk.frames)
+            video.encoded = _join(_last(video.encoded), fresh) if last else fresh
+        video.zoomed = False
+        video.looks = [self._look(target, len(video.frames), video.known) for target in video.objects]
+        asked = [look for look in video.looks if not look.answer.over and not self._is_given(look, video)]
+        if not asked:
+            return self._result(video)
+        self._submit(video, asked, video.encoded)
+        return None
+
+    def _is_given(self, look: _Look, video: _Video) -> bool:
+        """Tells whether a clip of one frame has its box already."""
+        return len(video.frames) == 1 and look.first is not None
+
+    def _look(self, target: _Object, num_frames: int, known: int, window: Window | None = None) -> _Look:
+        by_name = target.expression is not None and (target.box is None or target.lost)
+        first = None if by_name or target.box is None else target.box
+        if first is not None and window is not None:
+            first = window.inside(first)
+        given = None if first is None else first.tolist()
+        return _Look(target, self._engine.grammars.boxes(num_frames).start(given), first, window)
+
+    def _submit(self, video: _Video, looks: Sequence[_Look], encoded: Encoded) -> None:
+        num_frames = len(video.frames)
+        codec = self._engine.processor.codec
+        for start in range(0, len(looks), self._engine.batch_size):
+            part = looks[start : start + self._engine.batch_size]
+            prompts = []
+            for look in part:
+                if look.first is not None:
+                    text = ask(Task.SOT, num_frames, box=look.first, codec=codec)
+                else:
+                    task = Task.REC if num_frames == 1 else Task.RSOT
+                    text = ask(task, num_frames, expression=look.target.expression)
+                prompts.append(Prompt(text, look.answer, self._draft(look)))
+            job = self._engine.job(encoded, prompts)
+            video.open[job] = list(part)
+            self._decoder.submit(job)
+
+    def _draft(self, look: _Look) -> MotionDraft | None:
+        if look.window is not None or look.target.draft is None or look.target.lost:
+            draft = self._engine.new_draft()
+            if look.window is None:
+                look.target.draft = draft
+        else:
+            draft = look.target.draft
+        if draft is not None and look.first is not None:
+            draft.anchor(look.answer.grammar.steps(look.first.tolist()))
+        return draft
+
+    def _take(self, video: _Video, job: ClipJob) -> ClipResult | None:
+        """Takes the answers of a job; returns the clip's result when it was the last one."""
+        for look, answered in zip(video.open.pop(job), job.asks, strict=True):
+            look.boxes = np.array(look.answer.boxes(), dtype=np.float64)
+            look.sure = confidence_of(answered.chosen, len(look.boxes))
+            if look.window is not None:
+                look.boxes = look.window.outside(look.boxes)
+        if video.open:
+            return None
+        if self._options.zoom_below is not None and not video.zoomed:
+            video.zoomed = True
+            self._look_closer(video, self._options.zoom_below)
+            if video.open:
+                return None
+        return self._result(video)
+
+    def _look_closer(self, video: _Video, zoom_below: float) -> None:
+        num_frames = len(video.frames)
+        images = [frame.image for frame in video.frames if frame.image is not None]
+        for look in list(video.looks):
+            window = choose_window(look.boxes, video.frames[0].size, zoom_below) if len(look.boxes) else None
+            if window is None or len(images) < num_frames or self._is_given(look, video):
+                continue
+            closer = self._look(look.target, num_frames, video.known, window)
+            video.looks.append(closer)
+            self._submit(video, [closer], self._engine.encode([window.crop(image) for image in images]))
+
+    def _result(self, video: _Video) -> ClipResult:
+        """Returns the clip's result and moves the objects on to its last frame."""
+        shown, objects = video.frames[video.known :], video.objects or []
+        found: dict[_Object, list[tuple[FloatArray | None, float]]] = {}
+        for target in objects:
+            looks = [look for look in video.looks if look.target is target]
+            best = looks[0]
+            if len(looks) > 1 and is_better(looks[1].boxes, looks[1].sure, looks[0].boxes, looks[0].sure):
+                best = looks[1]
+            found[target] = self._settle(target, best, video)
+        frames = []
+        for number, frame in enumerate(shown):
+            tracked = tuple(_as_tracked(target, *found[target][number], frame.size) for target in objects)
+            image = frame.image if self._options.keep_images else None
+            frames.append(FrameResult(frame.index, frame.timestamp, frame.size, tracked, image))
+        video.looks = []
+        # Only what the next clip needs stays.
+        last = video.frames[-1]
+        video.frames, video.encoded = [last], _last(video.encoded)
+        exact = [[(_NOWHERE if box is None else box, sure) for box, sure in found[target]] for target in objects]
+        state = TrackState(last.index, tuple(target.state() for target in objects))
+        return ClipResult(video.task, frames, exact, state)
+
+    def _settle(self, target: _Object, look: _Look, video: _Video) -> list[tuple[FloatArray | None, float]]:
+        """Returns the object's box and confidence in each new frame, and notes where it is now."""
+        boxes, sure = look.boxes, look.sure
+        if not len(boxes) and look.first is not None:
+            boxes, sure = look.first.reshape(1, 4), np.ones(1)
+        if look.first is not None and target.box is not None:
+            # A given box comes back as it was given, not as the answer repeats it.
+            boxes = np.concatenate([target.box.reshape(1, 4), boxes[1:]])
+            sure = np.concatenate([np.ones(1), sure[1:]])
+        least = self._options.absent_below
+        new: list[tuple[FloatArray | None, float]] = []
+        for box, figure in zip(boxes[video.known :], sure[video.known :], strict=True):
+            absent = least is not None and figure < least
+            new.append((None if absent else box, float(figure)))
+            target.lost = absent
+            if not absent:
+                target.box = box
+        return new
+
+    def _objects(self, task: VideoTask, first: Shown) -> list[_Object]:
+        if task.state is not None:
+            return [
+                _Object(
+                    entry.id,
+                    entry.label,
+                    entry.expression,
+                    None if entry.box is None else np.array(entry.box, dtype=np.float64),
+                    lost=entry.lost,
+                )
+                for entry in task.state.objects
+            ]
+        found: list[tuple[str | None, FloatArray | None]] = []
+        for target in task.targets:
+            if target.every and target.expression is not None and first.image is not None:
+                boxes = find_all(self._engine, first.image, target.expression, self._options.max_every)
+                found += [(target.expression, box) for box in boxes]
+            else:
+                found.append((target.expression, _checked(target.box, first.size)))
+        named = [name for name, _ in found]
+        return [
+            _Object(
+                number,
+                (f"{name} {number}" if named.count(name) > 1 else name) if name else f"object {number}",
+                name,
+                box,
+            )
+            for number, (name, box) in enumerate(found, start=1)
+        ]
+
+
+def _checked(box: PixelBox | None, size: tuple[int, int]) -> FloatArray | None:
+    """Returns a box in pixels normalised.
+
+    Raises:
+        UsageError: If it lies outside of the frame.
+    """
+    if box is None:
+        return None
+    x1, y1, x2, y2 = box
+    width, height = size
+    if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+        raise UsageError(
+            f"the box {','.join(f'{value:g}' for value in box)} lies outside of the first frame, which has {width}x"
+            f"{height} pixels"
+        )
+    return normalise(np.array(box, dtype=np.float64), size)
+
+
+def _as_tracked(target: _Object, box: FloatArray | None, sure: float, size: tuple[int, int]) -> TrackedObject:
+    if box is None:
+        return TrackedObject(target.id, target.label, None, sure, visible=False)
+    x1, y1, x2, y2 = to_pixels(box, size).tolist()
+    return TrackedObject(target.id, target.label, (x1, y1, x2, y2), sure)
+
+
+def _last(encoded: Encoded | None) -> Encoded:
+    if encoded is None:
+        raise ValueError("there is no frame before this one")
+    return encoded[-1:] if isinstance(encoded, torch.Tensor) else encoded[slice(-1, None)]
+
+
+def _join(first: Encoded, second: Encoded) -> Encoded:
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return torch.cat([first, second])
+    if isinstance(first, VisualTokens) and isinstance(second, VisualTokens):
+        return VisualTokens.join([first, second])
+    raise TypeError("clips of one model are encoded in one way")
