@@ -271,7 +271,8 @@ class _Session:
         self._engine = engine
         self._options = options
         self._decoder: Decoder = engine.decoder()
-        self._encoder = ThreadPoolExecutor(1, "elysium-encode")
+        on_cpu = engine.model.device.type == "cpu"
+        self._encoder = None if on_cpu else ThreadPoolExecutor(1, "elysium-encode")
         self._videos: list[_Video] = []
         self._news = threading.Event()
 
@@ -305,13 +306,14 @@ class _Session:
                     result = self._take(video, job)
                     if result is not None:
                         yield result
-            elif not progress:
+            elif self._videos and not progress:
                 self._news.wait()
 
     def close(self) -> None:
         for video in self._videos:
             video.reader.close()
-        self._encoder.shutdown(wait=True, cancel_futures=True)
+        if self._encoder is not None:
+            self._encoder.shutdown(wait=True, cancel_futures=True)
 
     def _open(self, task: VideoTask) -> ReadAhead:
         everything = self._options.keep_images or self._options.zoom_below is not None
@@ -320,7 +322,7 @@ class _Session:
 
     def _ask(self, video: _Video, chunk: Chunk) -> ClipResult | None:
         """Asks about the clip that a chunk completes; returns its result where there is nothing to ask."""
-        fresh = chunk.encoded.result()
+        fresh = chunk.encode()
         if video.objects is None:
             video.objects = self._objects(video.task, chunk.frames[0])
             resumed = video.task.state is not None and video.task.state.frame is not None
