@@ -34,24 +34,20 @@ class MotionDraft:
 
     Args:
         maximum: Largest coordinate, in steps of the box text.
-        least_gain: Goes on guessing while the whole guess is right with at least this probability.
         most: Choices guessed at once.
-
-    Attributes:
-        guessed: Choices guessed that the model came to.
-        agreed: Those that it made the same way.
     """
 
-    def __init__(self, maximum: int, least_gain: float = 0.15, most: int = 64) -> None:
+    def __init__(self, maximum: int, most: int = 64) -> None:
         self._maximum = maximum
-        self._least_gain = least_gain
         self._most = most
         self._models: list[_MotionModel] = [_Hold(), _Velocity(), _AlphaBeta()]
         self._scores = [0.02, 0.01, 0.0]
         self._last: FloatArray | None = None
         self._rate = _FIRST_RATE
-        self.guessed = 0
-        self.agreed = 0
+
+    @property
+    def _best(self) -> _MotionModel:
+        return self._models[int(np.argmax(self._scores))]
 
     def anchor(self, box: Box) -> None:
         """Takes a box that is known: where the track is not there already, it begins anew."""
@@ -67,28 +63,25 @@ class MotionDraft:
         if self._last is None:
             self.anchor(box)
             return
+        hits = float(np.mean(np.rint(_moved_along(self._best.predict(1), values)) == values))
+        self._rate = _MEMORY * self._rate + (1 - _MEMORY) * hits
         for number, model in enumerate(self._models):
             gap = np.abs(np.rint(model.predict(1)) - values)
-            hits = float(np.mean(np.where(gap < 1, 1.0, np.where(gap < 2, _NEAR, 0.0))))
-            self._scores[number] = _MEMORY * self._scores[number] + (1 - _MEMORY) * hits
+            score = float(np.mean(np.where(gap < 1, 1.0, np.where(gap < 2, _NEAR, 0.0))))
+            self._scores[number] = _MEMORY * self._scores[number] + (1 - _MEMORY) * score
             model.update(values)
         self._last = values
 
-    def count(self, guessed: int, agreed: int) -> None:
-        """Takes how many guessed choices the model came to, and how many it made the same way."""
-        self.guessed += guessed
-        self.agreed += agreed
-        for hit in [1.0] * agreed + [0.0] * (guessed - agreed):
-            self._rate = 0.8 * self._rate + 0.2 * hit
-        # Never gives up for good: a track that was jumpy may become steady.
-        self._rate = max(self._rate, 0.3)
+    def budget(self, least_chance: float) -> int:
+        """Returns how many choices are worth guessing now.
 
-    def budget(self) -> int:
-        """Returns how many choices are worth guessing now."""
+        Args:
+            least_chance: A guess that is right with less probability costs more than it saves.
+        """
         if self._last is None:
             return 0
         budget, chance = 0, self._rate
-        while chance >= self._least_gain and budget < self._most:
+        while chance >= least_chance and budget < self._most:
             budget, chance = budget + 1, chance * self._rate
         return budget
 
@@ -98,7 +91,7 @@ class MotionDraft:
         Where the box so far differs from the guess, its other corner moves along; where a number has begun
         differently, the nearest one that begins so is guessed.
         """
-        best = self._models[int(np.argmax(self._scores))]
+        best = self._best
         first = state.part
 
         def guess(at: BoxesState) -> int | None:
@@ -116,6 +109,11 @@ class MotionDraft:
             return None
 
         return guess
+
+
+def _moved_along(predicted: FloatArray, written: FloatArray) -> FloatArray:
+    """Returns a predicted box whose second corner moves along with the first one as it was written."""
+    return np.concatenate([predicted[:2], predicted[2:] + written[:2] - predicted[:2]])
 
 
 class _MotionModel:

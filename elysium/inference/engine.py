@@ -167,14 +167,16 @@ class Engine:
 
         Args:
             encoded: The clip's frames.
-            prompts: The questions; what stands before their last frame is the same in all.
+            prompts: The questions; what stands before their last frame is the same in all, and like everything that
+                they begin with it is read once.
 
         Raises:
             ValueError: If frames and answers exceed the model's context.
         """
         config, image = self.model.config, self.model.config.image_token_id
         rows = [self._ids(prompt.text) for prompt in prompts]
-        cut = len(rows[0]) - rows[0][::-1].index(image)
+        frames_end = len(rows[0]) - rows[0][::-1].index(image)
+        cut = max(_common(rows), frames_end)
         ids = torch.tensor([rows[0][:cut]], device=self.model.device)
         visual = self.model.select(encoded) if isinstance(encoded, Tensor) else encoded
         embeddings, positions, _ = self.model.prepare(ids, visual, torch.ones_like(ids))
@@ -231,6 +233,12 @@ class Engine:
                 f"a clip of {frames} frames with its answer takes {needed} positions, but the language model takes "
                 f"{limit}: ask about {fit} frames at once or fewer (clip_frames)"
             )
+
+
+def _common(rows: Sequence[Sequence[int]]) -> int:
+    """Returns how many tokens all rows begin with, leaving one at least to each."""
+    shortest = min(map(len, rows)) - 1
+    return next((at for at in range(shortest) if len({row[at] for row in rows}) > 1), shortest)
 
 
 def confidence_of(chosen: Sequence[Choice], num_boxes: int) -> FloatArray:

@@ -1,0 +1,66 @@
+"""Tokenizers of the families that language models come with, and a tiny Elysium."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from elysium.boxes import BoxCodec
+from elysium.config import ModelSettings
+from elysium.model import build_model
+from elysium.model.tokenizer import build_tokenizer
+from elysium.prompts import SYSTEM_TEXT, boxes_answer
+
+REFERENCE = Path(os.environ.get("ELYSIUM_REFERENCE", Path(__file__).parents[2] / "../shared/reference"))
+TINY = ModelSettings(
+    num_visual_tokens=4,
+    vision={"image_size": 32, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+    llm={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+)  # fmt: skip
+# How Qwen 2 and GPT-4 cut text before merging bytes: the one keeps digits apart, the other takes up to three at once.
+_CUT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_DIGITS = {"qwen": r"\p{N}", "gpt4": r"\p{N}{1,3}"}
+
+
+def llama_tokenizer():
+    path = REFERENCE / "tokenizer" / "tokenizer.model"
+    if not path.is_file():
+        pytest.skip(f"the recorded reference {path} is not here")
+    from transformers import LlamaTokenizer
+
+    return LlamaTokenizer.from_pretrained(path.parent)
+
+
+def byte_level_tokenizer(kind):
+    """A byte-level BPE that has seen enough answers to have pieces like `],` and, where digits may join, `23`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_CUT % _DIGITS[kind]), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    corpus = [SYSTEM_TEXT] * 20
+    for number in range(100):
+        value = number / 100
+        corpus.append(boxes_answer([[value, value, value, value]] * 12, BoxCodec()))
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+
+
+@pytest.fixture(scope="session", params=["nano", "llama", "qwen", "gpt4"])
+def tokenizer(request):
+    if request.param == "nano":
+        return build_tokenizer(512)
+    return llama_tokenizer() if request.param == "llama" else byte_level_tokenizer(request.param)
+
+
+@pytest.fixture(scope="session")
+def parts():
+    return build_model(TINY, seed=3)
