@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -104,8 +104,9 @@ class Annotator:
             self._draw_trail(scene, found, box, brushes)
         self._forget(result)
         detections, colours = _detections(shown, boxes), np.array([found.id - 1 for found in shown], dtype=int)
-        if shown:
+        if brushes.casing is not None:
             brushes.casing.annotate(scene, detections, custom_color_lookup=colours)
+        if shown:
             brushes.box.annotate(scene, detections, custom_color_lookup=colours)
         picture = Pictures.fromarray(np.ascontiguousarray(scene[..., ::-1]))
         if self._options.labels and shown:
@@ -121,6 +122,8 @@ class Annotator:
             result: Of this frame.
             size: Width and height of the images that are drawn, pixels.
         """
+        if not self._options.trails:
+            return
         for found, box in zip(*_visible(result, size), strict=True):
             self._trail(found, self._get_brushes(size)).trace.put(_detections([found], box[None]))
         self._forget(result)
@@ -146,9 +149,7 @@ class Annotator:
         for number in self._trails.keys() - seen:
             del self._trails[number]
 
-    def _texts(
-        self, result: FrameResult, shown: Sequence[TrackedObject], brushes: _Brushes, width: int
-    ) -> list[str]:
+    def _texts(self, result: FrameResult, shown: Sequence[TrackedObject], brushes: _Brushes, width: int) -> list[str]:
         names = _names(result.objects)
         texts = []
         for found in shown:
@@ -157,6 +158,8 @@ class Annotator:
         return texts
 
     def _list_absent(self, picture: Pictures.Image, result: FrameResult, brushes: _Brushes) -> None:
+        import supervision
+
         absent = [found for found in result.objects if found.box is None]
         if not absent or not self._options.labels:
             return
@@ -171,60 +174,67 @@ class Annotator:
         bottoms = picture.height - brushes.margin - brushes.row * np.arange(len(texts) - 1, -1, -1)
         corners = np.stack([np.full(len(texts), brushes.margin), bottoms], axis=-1).astype(np.float32)
         places = np.concatenate([corners, corners], axis=-1)
-        brushes.absent.annotate(picture, _sv().Detections(places), texts, custom_color_lookup=np.array(colours))
+        brushes.absent.annotate(picture, supervision.Detections(places), texts, custom_color_lookup=np.array(colours))
 
 
 class _Brushes:
     """What is drawn with in frames of one size: line widths and letters fit it."""
 
     def __init__(self, size: tuple[int, int], options: DrawOptions) -> None:
-        sv = _sv()
+        import supervision as sv
+
         self.size = size
         tiny = min(size) < _TINY_SIDE
-        self._line = 1 if tiny else int(sv.calculate_optimal_line_thickness(size))
+        line = 1 if tiny else sv.calculate_optimal_line_thickness(size)
         smallest = _SMALLEST_FONT_TINY if tiny else _SMALLEST_FONT
         font_size = max(round(sv.calculate_optimal_text_scale(size) * _FONT_PIXELS), smallest)
-        padding = max(font_size // 4, 2)
-        self._palette = sv.ColorPalette.from_hex(list(PALETTE))
-        self._trail_length = max(options.trails, 1)
+        self._padding = max(font_size // 4, 2)
+        self.row = font_size + 2 * self._padding + 1
+        self.margin = 1 if tiny else 2 * line
+
         dark = sv.Color.from_hex(_DARK)
+        palette = sv.ColorPalette.from_hex(list(PALETTE))
         inks = sv.ColorPalette.from_hex([_DARK if _is_light(colour) else _LIGHT for colour in PALETTE])
-        font = str(options.font or _default_font() or "") or None
-        self.casing = sv.BoxAnnotator(color=dark, thickness=self._line + 2)
-        self.box = sv.BoxAnnotator(color=self._palette, thickness=self._line)
-        text = {"font_path": font, "font_size": font_size, "text_padding": padding}
-        self.label = sv.RichLabelAnnotator(self._palette, text_color=inks, smart_position=True, **text)
-        self.absent = sv.RichLabelAnnotator(dark, text_color=self._palette, **text)
-        self.row = font_size + 2 * padding + 1
-        self.margin = 1 if tiny else 2 * self._line
-        self._font: ImageFont.FreeTypeFont | ImageFont.ImageFont = self.label.font
-        self._padding = padding
+        self.casing = None if tiny else sv.BoxAnnotator(dark, thickness=line + 2)
+        self.box = sv.BoxAnnotator(palette, thickness=line)
+        self.label = sv.RichLabelAnnotator(
+            palette, text_color=inks, font_size=font_size, text_padding=self._padding, smart_position=True
+        )
+        self.absent = sv.RichLabelAnnotator(dark, text_color=palette, font_size=font_size, text_padding=self._padding)
+        font = options.font or _default_font()
+        if font is not None:
+            self.label.font = self.absent.font = _LevelFont(str(font), font_size)
+        self._trail = (palette, options.trails, line)
 
     def new_trail(self, number: int) -> supervision.TraceAnnotator:
-        colour = self._palette.by_idx(number - 1)
-        return _sv().TraceAnnotator(
-            colour, trace_length=self._trail_length, thickness=self._line, color_lookup=_sv().ColorLookup.INDEX
-        )
+        """Returns what draws the trail of the object of this id."""
+        import supervision as sv
+
+        palette, length, line = self._trail
+        colour = palette.by_idx(number - 1)
+        return sv.TraceAnnotator(colour, trace_length=length, thickness=line, color_lookup=sv.ColorLookup.INDEX)
 
     def fit(self, name: str, suffix: str, width: int) -> str:
         """Returns name and suffix in one line that is no wider than the frame; the name is cut, never the suffix."""
         room = width - 2 * self._padding - 2
         text = name + suffix
-        while self._font.getlength(text) > room and name:
+        while self.label.font.getlength(text) > room and name:
             name = name[:-1].rstrip()
             text = f"{name}…{suffix}"
         return text
 
 
-def _sv() -> supervision:  # type: ignore[valid-type] # a module, imported late: it takes more than a second
-    import supervision
+class _LevelFont(ImageFont.FreeTypeFont):
+    """A font whose lines are all of one height, so that a label's letters stand level in their tag."""
 
-    return supervision
+    def getbbox(self, text: str | bytes | bytearray, *args: Any, **kwargs: Any) -> tuple[float, float, float, float]:
+        """Returns where the text goes, pixels: `(left, top, right, bottom)`, from capitals' top to descenders' foot."""
+        left, _, right, _ = super().getbbox(text, *args, **kwargs)
+        _, top, _, bottom = super().getbbox("Tg", *args, **kwargs)
+        return left, top, right, bottom
 
 
-def _visible(
-    result: FrameResult, size: tuple[int, int]
-) -> tuple[list[TrackedObject], npt.NDArray[np.float32]]:
+def _visible(result: FrameResult, size: tuple[int, int]) -> tuple[list[TrackedObject], npt.NDArray[np.float32]]:
     """Returns the objects that have a box, and their boxes in pixels of an image of `size`, cut at its border."""
     shown = [found for found in result.objects if found.box is not None]
     boxes = np.array([found.box for found in shown], dtype=np.float64).reshape(-1, 4)
@@ -234,8 +244,10 @@ def _visible(
 
 
 def _detections(shown: Sequence[TrackedObject], boxes: npt.NDArray[np.float32]) -> supervision.Detections:
+    import supervision
+
     numbers = np.array([found.id for found in shown], dtype=int)
-    return _sv().Detections(xyxy=boxes.reshape(-1, 4), tracker_id=numbers)
+    return supervision.Detections(xyxy=boxes.reshape(-1, 4), tracker_id=numbers)
 
 
 def _names(objects: Sequence[TrackedObject]) -> dict[int, str]:
