@@ -143,11 +143,8 @@ class _Encoder:
         self._duration = max(round(1 / rate / kind.time_base), 1)
         self._last = -1
         self._container = av.open(str(path), "w", format=name, options=kind.container)
-        self._stream: Any = self._container.add_stream(kind.codec, rate=Fraction(rate).limit_denominator(1001))
-        self._stream.width, self._stream.height = size[0] + self._padding[0], size[1] + self._padding[1]
-        self._stream.pix_fmt = kind.pixels
-        self._stream.codec_context.time_base = kind.time_base
-        self._stream.options = kind.options
+        shape = (size[0] + self._padding[0], size[1] + self._padding[1])
+        self._stream = _add_stream(self._container, kind, shape, rate)
         self._graph = _palette_graph(size, kind.time_base) if name == "gif" else None
 
     def encode(self, image: Image, seconds: float) -> None:
@@ -181,12 +178,21 @@ class _Encoder:
             self._container.mux(self._stream.encode(frame))
 
 
+def _add_stream(container: Any, kind: _Kind, size: tuple[int, int], rate: float) -> Any:
+    stream = container.add_stream(kind.codec, rate=Fraction(rate).limit_denominator(1001))
+    stream.width, stream.height = size
+    stream.pix_fmt = kind.pixels
+    stream.codec_context.time_base = kind.time_base
+    stream.options = kind.options
+    return stream
+
+
 def _palette_graph(size: tuple[int, int], time_base: Fraction) -> Any:
     """Returns a filter that gives each frame a palette of its own."""
     import av
 
     graph = av.filter.Graph()
-    source = graph.add_buffer(width=size[0], height=size[1], format="rgb24", time_base=time_base)
+    source = graph.add_buffer(width=size[0], height=size[1], format=av.VideoFormat("rgb24"), time_base=time_base)
     split, palette = graph.add("split"), graph.add("palettegen", _PALETTE)
     use, sink = graph.add("paletteuse", _DITHER), graph.add("buffersink")
     source.link_to(split)
