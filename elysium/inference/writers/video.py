@@ -37,15 +37,12 @@ class _Kind:
     container: dict[str, str] = field(default_factory=dict)
 
 
+# Without B-frames packets are in the order of presentation: with them a file of uneven times gets a wrong duration.
+_H264 = {**H264_OPTIONS, "bf": "0"}
+_MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
+
 _KINDS = {
-    "mp4": _Kind(
-        "libx264",
-        "yuv420p",
-        Fraction(1, 90_000),
-        False,
-        H264_OPTIONS,
-        {"movflags": "+faststart", "fflags": "+bitexact"},
-    ),
+    "mp4": _Kind("libx264", "yuv420p", Fraction(1, 90_000), False, _H264, _MP4),
     "gif": _Kind("gif", "pal8", Fraction(1, 100), True, {}, {"loop": "0"}),
     "webp": _Kind("libwebp_anim", "yuv420p", Fraction(1, 1000), True, {"quality": "75"}, {"loop": "0"}),
 }
@@ -104,7 +101,8 @@ class VideoWriter:
         if self._encoder is None:
             logger.warning("%s is not written: no frame was tracked", self._path)
             return
-        self._encoder.close()
+        encoder, self._encoder = self._encoder, None
+        encoder.close()
         publish(self._part, self._path)
 
     def abort(self) -> None:
@@ -113,6 +111,7 @@ class VideoWriter:
         if self._encoder is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._encoder.close()
+            self._encoder = None
         self._part.unlink(missing_ok=True)
 
     def _open(self, image: Image) -> _Encoder:
