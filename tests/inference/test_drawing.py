@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,8 +183,6 @@ def test_a_frame_without_objects_stays_as_it_is():
     ],
 )
 def test_options_that_cannot_work_are_refused(options, words):
-    from pathlib import Path
-
     if "font" in options:
         options = {"font": Path(options["font"])}
     with pytest.raises(UsageError, match=words):
