@@ -19,7 +19,7 @@ Image = npt.NDArray[np.uint8]
 
 # One thread, so that the bytes do not depend on the number of cores. x264's fast paths read memory they never wrote:
 # without `cpu-independent` the same frames give other bytes the second time.
-_ENCODER = {"crf": "16", "preset": "veryfast", "threads": "1", "x264-params": "cpu-independent=1"}
+H264_OPTIONS = {"crf": "16", "preset": "veryfast", "threads": "1", "x264-params": "cpu-independent=1"}
 
 
 class VideoError(ElysiumError):
@@ -189,7 +189,7 @@ def write_video(path: str | Path, frames: Iterable[Image] | Image, frame_rate: f
                     stream = container.add_stream("libx264", rate=rate)
                     stream.width, stream.height = shape[1] + shape[1] % 2, shape[0] + shape[0] % 2
                     stream.pix_fmt = "yuv420p"
-                    stream.options = _ENCODER
+                    stream.options = H264_OPTIONS
                 elif image.shape != shape:
                     raise ValueError(f"all frames need the first one's shape {shape}, got {image.shape}")
                 even = np.pad(image, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
