@@ -25,7 +25,7 @@ def model() -> None:
 @click.argument("preset")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output.")
 def describe_command(preset: str, as_json: bool) -> None:
-    r"""State parameters and memory of PRESET: a preset's name, its YAML file, or a checkpoint folder.
+    r"""State parameters, memory and arithmetic of PRESET: a preset's name, its YAML file, or a checkpoint folder.
 
     Nothing is downloaded or loaded; the figures follow from the configuration.
 
@@ -42,6 +42,9 @@ def describe_command(preset: str, as_json: bool) -> None:
     rows += [
         ("key-value cache a token, bfloat16", _size(found.cache_bytes_per_token)),
         ("key-value cache a frame, bfloat16", _size(found.cache_bytes_per_frame)),
+        ("operations, encoding a frame", _operations(found.encode_flops_per_frame)),
+        ("operations, reading a clip of 8 frames", _operations(found.prefill_flops_per_clip)),
+        ("operations, writing a token behind it", _operations(found.decode_flops_per_token)),
         (
             "frame",
             f"{found.image_size}x{found.image_size} pixels, {found.visual_tokens} of {found.patches} tokens kept",
@@ -63,6 +66,11 @@ def _count(number: int) -> str:
 
 def _size(size: int) -> str:
     return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.3g} MiB"
+
+
+def _operations(number: int) -> str:
+    unit, size = next(((unit, size) for unit, size in (("T", 1e12), ("G", 1e9)) if number >= size), ("M", 1e6))
+    return f"{number / size:.3g} {unit}FLOP"
 
 
 @click.command("convert")

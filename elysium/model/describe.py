@@ -10,6 +10,7 @@ import torch
 from elysium.config import load_settings
 from elysium.model.build import described_config
 from elysium.model.configuration import ElysiumConfig
+from elysium.model.cost import CostModel
 from elysium.model.modeling import ElysiumForConditionalGeneration
 
 _PARTS = {"vision": "vision_tower", "selector": "selector", "projector": "projector", "llm": "language_model"}
@@ -18,6 +19,8 @@ _BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5}
 _MIXED_WEIGHT, _MIXED_STATE = 2, 14
 # With the LLaMA tokenizer, question and answer of SOT are 277 text tokens for 8 frames and 94 for one (PROTOCOL §2).
 _TEXT_PER_FRAME, _TEXT_OF_PROMPT = 26, 68
+# The paper tracks longer videos in clips of so many (PROTOCOL §5).
+_CLIP_FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Description:
             only selector and projector are (the paper's warm-up).
         cache_bytes_per_token: Of the key-value cache in bfloat16.
         cache_bytes_per_frame: Likewise, for a frame's visual tokens.
+        encode_flops_per_frame: Operations (`elysium.model.cost`) of vision tower, selector and projector.
+        prefill_flops_per_clip: Of the language model reading a clip of 8 frames with about 26 tokens of text a frame.
+        decode_flops_per_token: Of the language model writing one token behind such a clip.
         image_size: Side of a frame in pixels.
         patches: Of a frame.
         visual_tokens: Kept of them.
@@ -43,6 +49,9 @@ class Description:
     training_bytes: dict[str, int]
     cache_bytes_per_token: int
     cache_bytes_per_frame: int
+    encode_flops_per_frame: int
+    prefill_flops_per_clip: int
+    decode_flops_per_token: int
     image_size: int
     patches: int
     visual_tokens: int
@@ -78,9 +87,8 @@ def describe_config(config: ElysiumConfig) -> Description:
         counts[next(part for part, prefix in _PARTS.items() if name.startswith(prefix))] += parameter.numel()
     total = sum(counts.values())
     warm = counts["selector"] + counts["projector"]
-    text = config.text_config
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    per_token = 2 * 2 * text.num_hidden_layers * text.num_key_value_heads * head
+    costs = CostModel(config, torch.bfloat16)
+    clip = _CLIP_FRAMES * (config.tokens_per_frame + _TEXT_PER_FRAME) + _TEXT_OF_PROMPT
     each = config.num_patches if config.position_ids == "grid" else config.tokens_per_frame
     return Description(
         parameters={**counts, "total": total},
@@ -89,8 +97,11 @@ def describe_config(config: ElysiumConfig) -> Description:
             "everything": total * (_MIXED_WEIGHT + _MIXED_STATE),
             "selector and projector": total * _MIXED_WEIGHT + warm * _MIXED_STATE,
         },
-        cache_bytes_per_token=per_token,
-        cache_bytes_per_frame=per_token * config.tokens_per_frame,
+        cache_bytes_per_token=costs.cache_bytes_per_token,
+        cache_bytes_per_frame=costs.cache_bytes_per_token * config.tokens_per_frame,
+        encode_flops_per_frame=int(costs.encode(1).flops),
+        prefill_flops_per_clip=int(costs.prefill(clip).flops),
+        decode_flops_per_token=int(costs.decode(1, cached_tokens=clip).flops),
         image_size=config.image_size,
         patches=config.num_patches,
         visual_tokens=config.tokens_per_frame,

@@ -7,7 +7,7 @@ from model_parts import tiny
 
 from elysium.cli import run
 from elysium.config import load_settings, preset_names
-from elysium.model import build_model
+from elysium.model import ElysiumConfig, build_model
 from elysium.model.describe import describe, describe_config
 
 
@@ -48,6 +48,27 @@ def test_the_papers_model_has_the_papers_sizes():
     assert (found.image_size, found.patches, found.visual_tokens, found.context) == (336, 576, 108, 4096)
     # From 31 frames on, tracking exceeds the context (PROTOCOL §2).
     assert found.frames == 30
+
+
+def test_the_papers_model_computes_what_its_layers_sizes_say():
+    found = describe("vicuna-7b")
+    # CLIP-ViT-L/14: 24 layers of width 1024 over 577 tokens, patches of 14 x 14 x 3; 576 tokens go through the gate of
+    # half the width, 108 through the projector.
+    layers = 24 * (12 * 1024**2 * 577 + 2 * 1024 * 577**2)
+    joined = 576 * (1024 * 512 + 512) + 108 * (1024 * 4096 + 4096**2)
+    assert found.encode_flops_per_frame == 2 * (layers + 576 * 14 * 14 * 3 * 1024 + joined)
+    # LLaMA-7B: 32 layers of width 4096 and 11008, 32000 words; 8 frames of 108 tokens and 276 of text.
+    matrices, tokens = 32 * (4 * 4096**2 + 3 * 4096 * 11008), 8 * 108 + 276
+    head, pair = 4096 * 32000, 2 * 32 * 4096
+    assert found.prefill_flops_per_clip == 2 * (matrices * tokens + pair * tokens**2 + head)
+    assert found.decode_flops_per_token == 2 * (matrices + pair * (tokens + 1) + head)
+
+
+def test_a_language_model_without_grouped_heads_is_described():
+    gpt2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 300}
+    vision = {"model_type": "vit", "image_size": 32, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2}
+    config = ElysiumConfig(vision_config={**vision, "num_attention_heads": 2}, text_config=gpt2, num_visual_tokens=4)
+    assert describe_config(config).cache_bytes_per_token == 2 * 2 * 2 * 16
 
 
 def test_small_is_about_half_a_billion():
