@@ -156,7 +156,7 @@ class FrameReader:
         """Yields the frames that wait in the decoder, those shown before a time."""
         try:
             frames = self._stream.codec_context.decode(None)
-        except (*_errors(), EOFError):
+        except _errors():
             return
         for frame in frames:
             if before is None or (frame.pts is not None and frame.pts < before):
@@ -246,7 +246,7 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[tuple
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes)")
     try:
-        container = av.open(str(path), metadata_errors="replace", options=options_for(limits))
+        container = av.open(f"file:{path}", metadata_errors="replace", options=options_for(limits))
     except _errors() as error:
         raise VideoError(f"{path} is not a video that can be read: {_why_unreadable(path, error)}") from error
     with container:

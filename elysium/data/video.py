@@ -112,7 +112,8 @@ def read_video(path: str | Path, max_frames: int | None = None) -> Video:
     Raises:
         VideoError: As `iterate_video`, or if the frames change their size.
     """
-    images, timestamps = [], []
+    images: list[Image] = []
+    timestamps: list[float] = []
     for frame in iterate_video(path):
         if images and frame.image.shape != images[0].shape:
             raise VideoError(

@@ -70,9 +70,7 @@ class VideoFileSource:
 class PicturesSource:
     """Pictures as the frames of one clip, at a nominal 25 a second; their sizes may differ."""
 
-    def __init__(
-        self, paths: Sequence[Path], options: ReadOptions, name: str, folder: Path | None = None
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], options: ReadOptions, name: str, folder: Path | None = None) -> None:
         """Takes a list.
 
         Args:

@@ -37,7 +37,7 @@ class LiveSource:
         *,
         drop: bool,
         shown: str,
-        hang_up: Callable[[], None] | None = None,
+        pipe: PipeFile | None = None,
     ) -> None:
         """Opens the stream and reads its header; frames are read from the first iteration on.
 
@@ -47,7 +47,7 @@ class LiveSource:
             name: What result files are called after.
             drop: Whether late frames go, where the options do not say.
             shown: What messages call the stream; no passwords.
-            hang_up: Makes a read that waits for data return.
+            pipe: What the container reads, if it is a pipe.
 
         Raises:
             VideoError: If it cannot be opened, or its frames are too large.
@@ -55,23 +55,21 @@ class LiveSource:
         import av
 
         self.dropped = 0
-        self._options, self._shown, self._hang_up = options, shown, hang_up
+        self._options, self._shown, self._pipe = options, shown, pipe
         self._drop = drop if options.drop is None else options.drop
         self._buffer: deque[DecodedFrame] = deque()
         self._changed = threading.Condition()
         self._ended = self._closed = False
         self._error: VideoError | None = None
         self._thread: threading.Thread | None = None
+        self._container: Any = None
         try:
             self._container = open_container()
-        except (av.FFmpegError, OSError, ValueError) as error:
-            self.close()
-            raise VideoError(f"{shown} cannot be opened: {_hint(error, options)}") from error
-        try:
             stream = video_stream(self._container, shown, options.limits)
-        except VideoError:
-            self._container.close()
+        except BaseException as error:
             self.close()
+            if isinstance(error, av.FFmpegError | OSError | ValueError):
+                raise VideoError(f"{shown} cannot be opened: {_hint(error, options)}") from error
             raise
         self._reader = FrameReader(self._container, stream, shown, options.limits, tolerant=True)
         self._info = SourceInfo(name, options.rate(frame_rate(stream)), None, live=True)
@@ -115,12 +113,10 @@ class LiveSource:
             self._closed = True
             self._buffer.clear()
             self._changed.notify_all()
-        if self._hang_up is not None:
-            self._hang_up()
+        if self._pipe is not None:
+            self._pipe.hang_up()
         if self._thread is None:
-            # Nobody ever read: there is no thread that would close it.
-            if hasattr(self, "_container"):
-                self._container.close()
+            self._release()  # nobody ever read: there is no thread that would
         elif self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE)
 
@@ -137,11 +133,17 @@ class LiveSource:
         except Exception as error:  # a thread has nobody above it: whoever iterates is told
             self._error = VideoError(f"{self._shown} cannot be read: {reason(error)}")
         finally:
-            # Only the thread that reads may close it: elsewhere it could be in the middle of a read.
-            self._container.close()
+            self._release()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+
+    def _release(self) -> None:
+        """Closes what is open; while the thread lives only it may, for it could be in the middle of a read."""
+        if self._container is not None:
+            self._container.close()
+        if self._pipe is not None:
+            self._pipe.close()
 
     def _put(self, decoded: DecodedFrame) -> None:
         with self._changed:
