@@ -163,8 +163,13 @@ class FrameReader:
                 yield frame
 
     def _check_codec(self, count: int) -> None:
-        """Says so if the decoder gave up because of the size."""
+        """Says so if the decoder gave up because of the size, or may have."""
         codec = self._stream.codec_context
+        if codec.width * codec.height == 0:
+            raise VideoError(
+                f"{self._name}: frame {count} cannot be decoded; it has no size, or one over the limit of "
+                f"{self._limits.max_pixels} pixels (--max-pixels)"
+            )
         if codec.width * codec.height > self._codec_limit:
             self._limits.check_size(codec.width, codec.height, f"{self._name}: frame {count}")
 

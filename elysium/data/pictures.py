@@ -53,7 +53,9 @@ def read_picture(path: str | Path, max_pixels: int | None = None) -> Image:
                         f"{picture.width}x{picture.height} pixels exceed the limit of {max_pixels} (--max-pixels)"
                     )
                 return _pixels(ImageOps.exif_transpose(picture))
-    except (OSError, SyntaxError, Pillow.DecompressionBombError) as error:
+    except Pillow.DecompressionBombError as error:
+        raise ValueError(f"{error} Pillow's limit holds beside ours of {max_pixels} (--max-pixels).") from error
+    except (OSError, SyntaxError) as error:
         raise ValueError(str(error)) from error
 
 

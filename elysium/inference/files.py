@@ -53,12 +53,12 @@ class VideoFileSource:
         """Yields the chosen frames; see `Source`."""
         choice = FrameChoice(self._options)
         for decoded in decode_file(self._path, self._options.limits, self._options.start):
-            if self._closed or choice.is_over(decoded.number):
+            if self._closed:
                 return
             if choice.takes(decoded.number, decoded.timestamp):
                 yield SourceFrame(decoded.number, decoded.timestamp, decoded.image())
-                if self._options.stop == decoded.number + 1:
-                    return  # one more would be decoded, and may be damaged
+            if self._options.stop == decoded.number + 1:
+                return  # one more would be decoded, and may be damaged
 
     def close(self) -> None:
         """Ends the iteration at the next frame and removes what was downloaded."""
