@@ -9,7 +9,7 @@ from pathlib import Path
 from elysium.data.decoding import decode_file, frame_rate, open_video
 from elysium.data.limits import VideoError
 from elysium.data.pictures import read_picture
-from elysium.inference.reading import FrameChoice, ReadOptions
+from elysium.inference.choice import FrameChoice, ReadOptions
 from elysium.inference.results import Image, SourceFrame, SourceInfo
 
 # Folders of pictures do not say how fast they were taken.

@@ -11,7 +11,7 @@ from typing import Any
 
 from elysium.data.decoding import DecodedFrame, FrameReader, frame_rate, reason, video_stream
 from elysium.data.limits import VideoError
-from elysium.inference.reading import FrameChoice, ReadOptions
+from elysium.inference.choice import FrameChoice, ReadOptions
 from elysium.inference.results import SourceFrame, SourceInfo
 
 # How long `close` waits for the reading thread. One that hangs inside a driver ends at its own timeout; it is a daemon

@@ -32,7 +32,7 @@ from elysium.data.storage import FetchError, PrivateAddressError, TooLargeError,
 from elysium.errors import UsageError
 from elysium.inference import streams
 from elysium.inference.files import MemorySource, PicturesSource, VideoFileSource
-from elysium.inference.reading import ReadOptions
+from elysium.inference.choice import ReadOptions
 from elysium.inference.results import PixelBox, Source
 
 __all__ = ["Limits", "ReadOptions", "SourceSpec", "expand", "open_source"]

@@ -13,7 +13,7 @@ from elysium.data.decoding import options_for
 from elysium.data.limits import VideoError
 from elysium.errors import UsageError
 from elysium.inference.live import LiveSource, PipeFile
-from elysium.inference.reading import ReadOptions
+from elysium.inference.choice import ReadOptions
 
 # What each scheme needs said; over TCP, RTSP loses no packets, and passes through more firewalls.
 NETWORK: dict[str, dict[str, str]] = {
