@@ -20,6 +20,14 @@ class FetchError(ElysiumError):
     """A file that could not be brought here; the message says why, without naming local folders."""
 
 
+class TooLargeError(FetchError):
+    """A file over the limit of bytes."""
+
+
+class PrivateAddressError(FetchError):
+    """A web address that leads into a private network."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One listed file.
@@ -204,7 +212,8 @@ def check_size(size: int, max_bytes: int) -> None:
     if size == 0:
         raise FetchError("the file is empty (0 bytes)")
     if size > max_bytes:
-        raise FetchError(f"{size / 2**20:.1f} MiB exceed the limit of {max_bytes / 2**20:g} MiB (ingest.max_clip_mib)")
+        message = f"{size / 2**20:.1f} MiB exceed the limit of {max_bytes / 2**20:g} MiB (ingest.max_clip_mib)"
+        raise TooLargeError(message)
 
 
 def check_whole(copied: int, expected: int, target: Path) -> None:

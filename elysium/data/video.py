@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from elysium.errors import ElysiumError
+from elysium.data.decoding import Image, decode_file, frame_rate, open_video, reason
+from elysium.data.limits import Limits, VideoError
 
-Image = npt.NDArray[np.uint8]
+__all__ = [
+    "Video",
+    "VideoError",
+    "VideoFrame",
+    "VideoInfo",
+    "decoder",
+    "iterate_video",
+    "probe",
+    "read_video",
+    "write_video",
+]
 
 # One thread, so that the bytes do not depend on the number of cores. x264's fast paths read memory they never wrote:
 # without `cpu-independent` the same frames give other bytes the second time.
 H264_OPTIONS = {"crf": "16", "preset": "veryfast", "threads": "1", "x264-params": "cpu-independent=1"}
-
-
-class VideoError(ElysiumError):
-    """A file that is not a readable video, or a frame of it that cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -82,34 +87,19 @@ def decoder() -> str:
     return f"av {av.__version__}"
 
 
-def iterate_video(path: str | Path) -> Iterator[VideoFrame]:
+def iterate_video(path: str | Path, limits: Limits | None = None) -> Iterator[VideoFrame]:
     """Yields the frames of a file's first video stream in presentation order; memory does not grow with its length.
 
     Args:
         path: The file.
+        limits: How much it may ask of this machine; None takes the defaults.
 
     Raises:
-        VideoError: If the file is missing, is no video, or a frame is damaged; the message names file and frame.
+        VideoError: If the file is missing, is no video, ends early, or a frame is damaged or too large; the message
+            names file and frame, and the frames before have been yielded.
     """
-    with _open(path) as (container, stream):
-        stream.thread_type = "AUTO"
-        rate = _rate(stream)
-        count = 0
-        frames = container.decode(stream)
-        while True:
-            try:
-                frame = next(frames, None)
-            except (OSError, ValueError) as error:
-                raise VideoError(f"{path}: frame {count} cannot be decoded: {_reason(error)}") from error
-            if frame is None:
-                break
-            if frame.is_corrupt:
-                raise VideoError(f"{path}: frame {count} is damaged")
-            timestamp = frame.time if frame.time is not None else count / rate
-            yield VideoFrame(_upright(frame.to_ndarray(format="rgb24"), frame.rotation), float(timestamp))
-            count += 1
-    if count == 0:
-        raise VideoError(f"{path}: the video stream holds no frame")
+    for decoded in decode_file(path, limits):
+        yield VideoFrame(decoded.image(), decoded.timestamp)
 
 
 def read_video(path: str | Path, max_frames: int | None = None) -> Video:
@@ -120,10 +110,16 @@ def read_video(path: str | Path, max_frames: int | None = None) -> Video:
         max_frames: Reads no more than so many frames.
 
     Raises:
-        VideoError: As `iterate_video`.
+        VideoError: As `iterate_video`, or if the frames change their size.
     """
-    images, timestamps = [], []
+    images: list[Image] = []
+    timestamps: list[float] = []
     for frame in iterate_video(path):
+        if images and frame.image.shape != images[0].shape:
+            raise VideoError(
+                f"{path}: frame {len(images)} has the shape {frame.image.shape}, those before it {images[0].shape}: "
+                "such a video is read frame by frame"
+            )
         images.append(frame.image)
         timestamps.append(frame.timestamp)
         if max_frames is not None and len(images) >= max_frames:
@@ -137,7 +133,7 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         VideoError: If the file is missing or is no video.
     """
-    with _open(path) as (container, stream):
+    with open_video(path) as (container, stream):
         num_frames, first, last = 0, None, None
         try:
             for packet in container.demux(stream):
@@ -148,10 +144,10 @@ def probe(path: str | Path) -> VideoInfo:
                 end = packet.pts + (packet.duration or 0)
                 last = end if last is None else max(last, end)
         except OSError as error:
-            raise VideoError(f"{path}: packet {num_frames} cannot be read: {_reason(error)}") from error
+            raise VideoError(f"{path}: packet {num_frames} cannot be read: {reason(error)}") from error
         if first is None or last is None:
             raise VideoError(f"{path}: the video stream holds no frame")
-        rate = _rate(stream)
+        rate = frame_rate(stream)
         duration = float((last - first) * stream.time_base) or num_frames / rate
         width, height = stream.width, stream.height
         if _rotation(stream) % 180 == 90:
@@ -202,32 +198,9 @@ def write_video(path: str | Path, frames: Iterable[Image] | Image, frame_rate: f
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def _open(path: str | Path) -> Iterator[tuple[Any, Any]]:
-    import av
-
-    path = Path(path)
-    if not path.is_file():
-        raise VideoError(f"{path} does not exist")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty (0 bytes)")
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (OSError, ValueError) as error:
-        raise VideoError(f"{path} is not a video that can be read: {_reason(error)}") from error
-    with container:
-        if not container.streams.video:
-            raise VideoError(f"{path} holds no video stream")
-        yield container, container.streams.video[0]
-
-
 def _check_frame(image: Image) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"a frame has shape (height, width, 3) and dtype uint8, got {image.shape}, {image.dtype}")
-
-
-def _rate(stream: Any) -> float:
-    return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 def _rotation(stream: Any) -> int:
@@ -238,12 +211,3 @@ def _rotation(stream: Any) -> int:
     except (OSError, ValueError):
         return 0  # whoever decodes the frames says what is wrong with them
     return int(frame.rotation) if frame is not None else 0
-
-
-def _upright(image: Image, rotation: int) -> Image:
-    quarters = round(rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from elysium.data.storage import CHUNK, Entry, FetchError, check_size, check_whole, whole_file
+from elysium.data.storage import CHUNK, Entry, FetchError, PrivateAddressError, check_size, check_whole, whole_file
 from elysium.errors import UsageError
 
 _ATTEMPTS = 3
@@ -130,4 +130,5 @@ def _check_public(connection: socket.socket, host: str) -> None:
     address = ipaddress.ip_address(connection.getpeername()[0].partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     if not (mapped or address).is_global or address.is_multicast:
-        raise FetchError(f"{host} leads to the private address {address}; ingest.allow_private_hosts=true permits that")
+        message = f"{host} leads to the private address {address}; ingest.allow_private_hosts=true permits that"
+        raise PrivateAddressError(message)

@@ -11,11 +11,13 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
+from elysium.data.pictures import SUFFIXES
+
 Pixels = npt.NDArray[np.uint8]
 Frame = Pixels | Tensor | Image.Image | str | Path
 Clip = str | Path | Pixels | Tensor | Sequence[Frame]
 
-_PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_PICTURES = SUFFIXES | {".gif"}
 
 
 def read_clip(clip: Clip, num_frames: int | None = None) -> list[Pixels]:
@@ -88,7 +90,7 @@ def resize_frame(frame: Frame, side: int) -> Pixels:
 
 def is_picture(path: str | Path) -> bool:
     """Tells whether a path names a still picture."""
-    return Path(path).suffix.lower() in _PICTURES - {".gif"}
+    return Path(path).suffix.lower() in SUFFIXES
 
 
 def spread(length: int, count: int | None) -> list[int]:
