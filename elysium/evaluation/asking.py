@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +11,6 @@ import numpy.typing as npt
 
 from elysium.boxes import FloatArray
 from elysium.inference import Engine, TrackAnswer, TrackRequest
-from elysium.inference import track as follow
 
 Image = npt.NDArray[np.uint8]
 Question = TypeVar("Question")
@@ -23,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 def track(engine: Engine, requests: Sequence[TrackRequest]) -> list[TrackAnswer]:
     """Returns the engine's tracks; one that cannot be made holds NaN boxes after a given first box."""
-    return _ask(partial(follow, engine), requests, _lost)
+    return _ask(engine.track, requests, _lost)
 
 
 def ground(engine: Engine, images: Sequence[Image], expressions: Sequence[str]) -> FloatArray:

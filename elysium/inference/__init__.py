@@ -1,7 +1,7 @@
 """From a trained model to boxes and descriptions: guided decoding and the tracking engine (PROTOCOL §5)."""
 
 from elysium.inference.engine import Engine
-from elysium.inference.memory import FrameSource, TrackAnswer, TrackRequest, track
+from elysium.inference.memory import FrameSource, TrackAnswer, TrackRequest
 from elysium.inference.results import FrameResult, SourceFrame, TrackedObject
 from elysium.inference.tracker import Target, Tracker, TrackOptions
 
@@ -16,5 +16,4 @@ __all__ = [
     "TrackRequest",
     "TrackedObject",
     "Tracker",
-    "track",
 ]

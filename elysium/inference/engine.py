@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,10 @@ from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, Vis
 from elysium.model.processor import check_tokenizer
 from elysium.model.visual_encoder import encode_patches
 from elysium.prompts import Task, ask
+
+if TYPE_CHECKING:
+    from elysium.inference.memory import TrackAnswer, TrackRequest
+    from elysium.inference.tracker import TrackOptions
 
 Image = npt.NDArray[np.uint8]
 # Patch features where clips share a budget, else what the language model sees of each frame.
@@ -113,6 +117,12 @@ class Engine:
         boxes = [ask.answer.boxes()[0] for ask in asks]  # type: ignore[attr-defined] # a BoxesState
         sure = [confidence_of(ask.chosen, 1)[0] for ask in asks]
         return np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(sure, dtype=np.float64)
+
+    def track(self, requests: Sequence[TrackRequest], options: TrackOptions | None = None) -> list[TrackAnswer]:
+        """Returns each object's boxes in frames that are in memory; see `elysium.inference.memory.track`."""
+        from elysium.inference.memory import track  # which is built on the engine
+
+        return track(self, requests, options)
 
     def describe(
         self,

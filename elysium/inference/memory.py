@@ -94,7 +94,7 @@ def track(engine: Engine, requests: Sequence[TrackRequest], options: TrackOption
         >>> from elysium.model import build_model
         >>> engine = Engine(*build_model(ModelSettings(), seed=0))
         >>> frames = [np.zeros((64, 64, 3), np.uint8)] * 3
-        >>> track(engine, [TrackRequest(frames, box=[0.1, 0.1, 0.5, 0.5])])[0].boxes.shape
+        >>> engine.track([TrackRequest(frames, box=[0.1, 0.1, 0.5, 0.5])])[0].boxes.shape
         (3, 4)
     """
     groups: dict[int, list[int]] = {}

@@ -31,8 +31,8 @@ from elysium.data.pictures import SUFFIXES, list_pictures, natural_key
 from elysium.data.storage import FetchError, PrivateAddressError, TooLargeError, name_of, scheme_of, storage_for
 from elysium.errors import UsageError
 from elysium.inference import streams
-from elysium.inference.files import MemorySource, PicturesSource, VideoFileSource
 from elysium.inference.choice import ReadOptions
+from elysium.inference.files import MemorySource, PicturesSource, VideoFileSource
 from elysium.inference.results import PixelBox, Source
 
 __all__ = ["Limits", "ReadOptions", "SourceSpec", "expand", "open_source"]

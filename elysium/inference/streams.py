@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from elysium.data.decoding import options_for
 from elysium.data.limits import VideoError
 from elysium.errors import UsageError
-from elysium.inference.live import LiveSource, PipeFile
 from elysium.inference.choice import ReadOptions
+from elysium.inference.live import LiveSource, PipeFile
 
 # What each scheme needs said; over TCP, RTSP loses no packets, and passes through more firewalls.
 NETWORK: dict[str, dict[str, str]] = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from elysium.boxes import BoxCodec
-from elysium.inference import Engine, TrackRequest, track
+from elysium.inference import Engine, TrackRequest
 from elysium.inference.drafts import MotionDraft
 from elysium.inference.grammar import BoxesGrammar
 from elysium.model.tokenizer import build_tokenizer
@@ -22,7 +22,7 @@ def test_a_thousand_boxes_are_the_same_with_and_without_guesses(parts):
         requests += [TrackRequest(frames, box=np.sort(rng.random((2, 2)), axis=0).flatten()) for _ in range(6)]
         requests.append(TrackRequest(frames, expression="a red circle"))
     guessing, plain = Engine(*parts, clip_frames=5), Engine(*parts, clip_frames=5, drafts=False)
-    with_guesses, without = track(guessing, requests), track(plain, requests)
+    with_guesses, without = guessing.track(requests), plain.track(requests)
     assert sum(len(answer.boxes) for answer in without) >= 1000
     for first, second in zip(with_guesses, without, strict=True):
         assert np.array_equal(first.boxes, second.boxes)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from elysium.config import ModelSettings
-from elysium.inference import Engine, TrackRequest, track
+from elysium.inference import Engine, TrackRequest
 from elysium.inference.decoding import Sampling
 from elysium.inference.engine import Prompt, confidence_of
 from elysium.inference.grammar import BoxesGrammar
@@ -77,7 +77,7 @@ def test_a_frame_is_encoded_once_though_clips_share_it_and_objects_too(parts, mo
     whole = Engine.encode
     monkeypatch.setattr(Engine, "encode", lambda self, frames: encoded.append(len(frames)) or whole(self, frames))
     frames = clip(11)
-    track(engine, [TrackRequest(frames, box=[0.1, 0.2, 0.5, 0.6]), TrackRequest(frames, expression="a star")])
+    engine.track([TrackRequest(frames, box=[0.1, 0.2, 0.5, 0.6]), TrackRequest(frames, expression="a star")])
     assert sum(encoded) == 11
     assert max(encoded) <= 4
 
@@ -89,8 +89,8 @@ def test_batching_changes_nothing(parts):
         TrackRequest(clip(1, 2), expression="a star"),
         TrackRequest(clip(9, 3), box=[0.5, 0.2, 0.7, 0.6]),
     ]
-    together = track(Engine(*parts, clip_frames=4, batch_size=8), requests)
-    alone = track(Engine(*parts, clip_frames=4, batch_size=1), requests)
+    together = Engine(*parts, clip_frames=4, batch_size=8).track(requests)
+    alone = Engine(*parts, clip_frames=4, batch_size=1).track(requests)
     for first, second in zip(together, alone, strict=True):
         assert np.array_equal(first.boxes, second.boxes)
         assert np.allclose(first.confidence, second.confidence, atol=1e-5)
@@ -100,7 +100,7 @@ def test_batching_changes_nothing(parts):
 def test_the_confidence_of_a_box_is_the_geometric_mean_over_its_choices(parts):
     model, processor = parts
     frames = clip(3)
-    answer = track(Engine(model, processor), [TrackRequest(frames, expression="a star")])[0]
+    answer = Engine(model, processor).track([TrackRequest(frames, expression="a star")])[0]
     prompt = ask(Task.RSOT, 3, expression="a star")
     written = boxes_answer(answer.boxes, processor.codec)
     inputs = processor(text=prompt, videos=[frames], answers=[written])
@@ -156,7 +156,7 @@ def test_a_clip_that_exceeds_the_context_says_how_many_frames_fit():
     settings = TINY.model_copy(update={"llm": TINY.llm.model_copy(update={"max_position_embeddings": 256})})
     engine = Engine(*build_model(ModelSettings.model_validate(settings.model_dump()), seed=0), clip_frames=16)
     with pytest.raises(ValueError, match=r"clip of 16 frames.*takes 256.*fewer \(clip_frames\)"):
-        track(engine, [TrackRequest(clip(16), box=[0, 0, 1, 1])])
+        engine.track([TrackRequest(clip(16), box=[0, 0, 1, 1])])
 
 
 @pytest.mark.parametrize(("name", "value"), [("clip_frames", 1), ("batch_size", 0)])

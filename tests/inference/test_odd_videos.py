@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
-from made_videos import (
+from PIL import Image
+
+from elysium.data.decoding import decode_file
+from elysium.data.limits import Limits
+from elysium.data.pictures import read_picture
+from elysium.data.video import VideoError, iterate_video, probe, read_video
+from elysium.errors import UsageError
+
+from .made_videos import (
     cut,
     make,
     make_song_with_cover,
@@ -13,21 +21,13 @@ from made_videos import (
     numbers,
     scratched,
 )
-from PIL import Image
-
-from elysium.data.decoding import decode_file
-from elysium.data.limits import Limits
-from elysium.data.pictures import read_picture
-from elysium.data.video import VideoError, iterate_video, probe, read_video
-from elysium.errors import UsageError
 
 
 def read_until_error(path, limits=None):
     """The frames that come, and the error that ends them."""
     frames = []
     with pytest.raises(VideoError) as caught:
-        for frame in iterate_video(path, limits):
-            frames.append(frame)
+        frames.extend(iterate_video(path, limits))
     return frames, str(caught.value)
 
 
@@ -134,10 +134,8 @@ def test_pictures_are_turned_as_their_camera_was_held(tmp_path):
 @pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "LA", "I;16"])
 def test_pictures_of_all_modes_are_rgb(tmp_path, mode):
     picture = Image.fromarray(numbered(10))
-    if mode == "I;16":
-        picture = Image.fromarray(numbered(10)[..., 0].astype(np.uint16) * 257)
-    else:
-        picture = picture.convert(mode)
+    in_16_bits = Image.fromarray(numbered(10)[..., 0].astype(np.uint16) * 257)
+    picture = in_16_bits if mode == "I;16" else picture.convert(mode)
     picture.save(tmp_path / "a.tif")
     image = read_picture(tmp_path / "a.tif")
     assert image.shape == (48, 64, 3)

@@ -9,7 +9,7 @@ import pytest
 
 from elysium.data.video import VideoError
 from elysium.errors import UsageError
-from elysium.inference import Engine, FrameSource, Target, Tracker, TrackOptions, TrackRequest, track
+from elysium.inference import Engine, FrameSource, Target, Tracker, TrackOptions, TrackRequest
 from elysium.inference.results import SourceFrame, SourceInfo
 from elysium.inference.tracker import ClipResult, TrackState, VideoEnd, VideoTask
 
@@ -48,25 +48,25 @@ def test_a_given_box_comes_back_as_it_was_given(tracker):
 
 def test_a_frame_that_has_its_box_is_not_asked_about_again(parts):
     engine = Engine(*parts, clip_frames=4)
-    track(engine, [TrackRequest(clip(7), box=[0.1, 0.2, 0.5, 0.6])])
+    engine.track([TrackRequest(clip(7), box=[0.1, 0.2, 0.5, 0.6])])
     # Two clips of four frames that share one: six boxes, each number one token.
     assert engine.stats.chosen <= 6 * 4
 
 
 def test_clips_begin_with_the_last_box_of_the_clip_before(parts):
     engine, frames = Engine(*parts, clip_frames=4), clip(7)
-    whole = track(engine, [TrackRequest(frames, box=[0.1, 0.2, 0.5, 0.6])])[0]
-    first = track(engine, [TrackRequest(frames[:4], box=[0.1, 0.2, 0.5, 0.6])])[0]
-    second = track(engine, [TrackRequest(frames[3:], box=first.boxes[-1])])[0]
+    whole = engine.track([TrackRequest(frames, box=[0.1, 0.2, 0.5, 0.6])])[0]
+    first = engine.track([TrackRequest(frames[:4], box=[0.1, 0.2, 0.5, 0.6])])[0]
+    second = engine.track([TrackRequest(frames[3:], box=first.boxes[-1])])[0]
     assert np.array_equal(whole.boxes, np.concatenate([first.boxes, second.boxes[1:]]))
 
 
 def test_an_object_is_followed_alike_alone_and_among_others(parts):
     frames = clip(9)
     requests = [TrackRequest(frames, box=[0.1 * n, 0.1, 0.1 * n + 0.2, 0.5]) for n in range(7)]
-    together = track(Engine(*parts, clip_frames=4), requests)
+    together = Engine(*parts, clip_frames=4).track(requests)
     for request, answer in zip(requests, together, strict=True):
-        assert np.array_equal(track(Engine(*parts, clip_frames=4), [request])[0].boxes, answer.boxes)
+        assert np.array_equal(Engine(*parts, clip_frames=4).track([request])[0].boxes, answer.boxes)
 
 
 def test_many_videos_of_many_lengths_and_sizes(parts):
