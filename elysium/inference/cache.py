@@ -46,6 +46,10 @@ class ClipCache(Cache):
         self._free: list[list[int]] = []
         self._pass: tuple[Tensor, Tensor, int] | None = None
 
+    def num_used(self, row: int) -> int:
+        """Returns how many tokens a row holds."""
+        return self._fresh[row] - _FIRST_SLOT - len(self._free[row])
+
     def take_slots(self, row: int, count: int) -> list[int]:
         """Returns slots of a row for `count` new tokens."""
         free = self._free[row]

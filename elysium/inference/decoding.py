@@ -20,6 +20,8 @@ from elysium.errors import UsageError
 from elysium.inference.cache import SHARED, ClipCache
 from elysium.inference.drafts import MotionDraft
 from elysium.inference.grammar import AnswerState, BoxesState, ChoiceVocabulary, Options
+from elysium.model.cost import CostModel
+from elysium.model.roofline import Meter
 
 # What reading one more token costs beside a whole pass over one: a pass over few tokens waits for weights to arrive
 # from memory, least so on a CPU. Measured on 2 cores with 2 and 100 million parameters; an estimate for accelerators.
@@ -50,6 +52,37 @@ class DecodingStats:
     guessed: int = 0
     agreed: int = 0
     tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Adds up what a run costs, in the model's own operations and bytes.
+
+    Attributes:
+        costs: Of the model.
+        meter: Where it is added up.
+    """
+
+    costs: CostModel
+    meter: Meter
+
+    def add_frames(self, count: int) -> None:
+        """Adds the encoding of frames."""
+        self.meter.add("encode", self.costs.encode(count))
+
+    def add_pass(self, first: bool, counts: Sequence[int], used: Sequence[int], logits: int, choices: int) -> None:
+        """Adds a pass of the language model.
+
+        Args:
+            first: Whether it reads prompts.
+            counts: Of each row, tokens that are read.
+            used: Of each row, tokens in the cache behind the pass.
+            logits: Places where the model chooses.
+            choices: Rows of the head that are multiplied.
+        """
+        pairs = sum(count * length for count, length in zip(counts, used, strict=True))
+        cost = self.costs.work(sum(counts), pairs, sum(used) - sum(counts), logits, choices)
+        self.meter.add("prefill" if first else "decode", cost)
 
 
 class Choice(NamedTuple):
@@ -138,6 +171,7 @@ class Decoder:
         batch_size: Questions answered at once; a clip with more is still taken whole.
         never: Ids that answers in own words do not hold.
         stats: Counted into, if given.
+        work: What passes cost is added to it, if given.
 
     Raises:
         UsageError: If the model's attention cannot take a mask a token.
@@ -150,6 +184,7 @@ class Decoder:
         batch_size: int = 16,
         never: Sequence[int] = (),
         stats: DecodingStats | None = None,
+        work: Work | None = None,
     ) -> None:
         config = language_model.config.get_text_config()
         self._attention: str = config._attn_implementation
@@ -166,6 +201,7 @@ class Decoder:
         self._batch_size = batch_size
         self._never = list(never)
         self.stats = stats if stats is not None else DecodingStats()
+        self._work = work
         self._device = next(language_model.parameters()).device
         self._cache = ClipCache(config.num_hidden_layers, self._device)
         self._waiting: deque[ClipJob] = deque()
@@ -259,6 +295,10 @@ class Decoder:
         self.stats.passes += 1
         self.stats.prompts += first
         self.stats.tokens += sum(counts)
+        if self._work is not None:
+            logits = sum(len(feed.choices) for of_row in feeds for feed in of_row)
+            used = [self._cache.num_used(row) for row in rows]
+            self._work.add_pass(first, counts, used, logits, len(self._vocabulary.ids))
         self._choose(hidden, list(rows), feeds)
 
     def _least_chance(self) -> float:

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from elysium.boxes import FloatArray
-from elysium.inference.decoding import Ask, Choice, ClipJob, Decoder, DecodingStats, Sampling
+from elysium.inference.decoding import Ask, Choice, ClipJob, Decoder, DecodingStats, Sampling, Work
 from elysium.inference.drafts import MotionDraft
 from elysium.inference.grammar import AnswerState, BoxesState, FreeState, GrammarCache
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, VisualTokens
+from elysium.model.cost import CostModel
 from elysium.model.processor import check_tokenizer
+from elysium.model.roofline import Meter
 from elysium.model.visual_encoder import encode_patches
 from elysium.prompts import Task, ask
 
@@ -93,6 +95,7 @@ class Engine:
         self.batch_size = batch_size
         self.drafts = drafts
         self.stats = DecodingStats()
+        self._work: Work | None = None
         check_tokenizer(processor.tokenizer, model.config.text_config.vocab_size, model.config.image_token_id)
         self.grammars = GrammarCache(processor.tokenizer, processor.codec)
         # Made at once, so that a tokenizer that cannot be used is refused before any work.
@@ -103,7 +106,14 @@ class Engine:
         """Returns what answers this engine's clips; it holds memory while clips are in it."""
         image = self.model.config.image_token_id
         never = [image] if image < self.model.config.text_config.vocab_size else []
-        return Decoder(self.model.language_model, self.grammars.vocabulary, self.batch_size, never, self.stats)
+        return Decoder(
+            self.model.language_model, self.grammars.vocabulary, self.batch_size, never, self.stats, self._work
+        )
+
+    def measure(self) -> Meter:
+        """Returns a meter that adds up, from now on, what encoding and passes cost (`elysium.model.roofline`)."""
+        self._work = Work(CostModel(self.model.config, self.model.dtype), Meter())
+        return self._work.meter
 
     def ground(self, images: Sequence[Image], expressions: Sequence[str]) -> FloatArray:
         """Returns the box of one named object in each image, shape `(n, 4)`, normalised (REC)."""
@@ -164,6 +174,8 @@ class Engine:
     def encode(self, frames: Sequence[Image]) -> Encoded:
         """Returns what the model makes of frames, each `(height, width, 3)`, uint8, RGB, of any size."""
         chunks = (self.processor.pixel_values(chunk) for chunk in _chunks(list(frames), _IMAGES_AT_ONCE))
+        if self._work is not None:
+            self._work.add_frames(len(frames))
         model = self.model
         features = (encode_patches(model.vision_tower, chunk.to(model.device), model.config) for chunk in chunks)
         if model.config.share_visual_tokens:

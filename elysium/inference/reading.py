@@ -78,7 +78,8 @@ class ReadAhead:
         self._keep_images = keep_images
         self._wake = wake
         self._chunks: deque[Chunk] = deque()
-        self._room = threading.Semaphore(_AHEAD)
+        # What waits grows old: of a live source, no more than the clip that is next.
+        self._room = threading.Semaphore(1 if source.info.live else _AHEAD)
         self._stopped = threading.Event()
         self._hungry = threading.Event()
         self._pending: list[SourceFrame] = []

@@ -7,7 +7,7 @@ its box is not asked about again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from elysium.boxes import FloatArray, normalise, to_pixels
-from elysium.errors import UsageError
+from elysium.errors import ElysiumError, UsageError
 from elysium.inference.decoding import ClipJob, Decoder
 from elysium.inference.drafts import MotionDraft
 from elysium.inference.engine import Encoded, Engine, Prompt, confidence_of
@@ -29,6 +29,8 @@ from elysium.model import VisualTokens
 from elysium.prompts import Task, ask
 
 _NOWHERE = np.full(4, np.nan)
+# Seconds after which a run that waits for frames looks whether it was stopped.
+_PATIENCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ class Tracker:
     def __init__(self, engine: Engine, options: TrackOptions | None = None) -> None:
         self.engine = engine
         self.options = options or TrackOptions()
+        self._stopped = False
 
     def follow(self, source: Source, targets: Sequence[Target]) -> Iterator[FrameResult]:
         """Yields the results of one video, frame by frame as clips are answered.
@@ -207,15 +210,25 @@ class Tracker:
             elif event.error is not None:
                 raise event.error
 
+    def stop(self) -> None:
+        """Ends a run after the pass that it is in; may be called from a signal handler or another thread."""
+        self._stopped = True
+
     def run(self, tasks: Iterable[VideoTask]) -> Iterator[ClipResult | VideoEnd]:
         """Follows objects in many videos; tasks are taken as earlier ones end.
+
+        A video that fails ends early, and the others go on.
 
         Yields:
             Clips as they are answered, in order within a video; and each video's end.
         """
         session = _Session(self.engine, self.options)
+        self._stopped = False
         try:
-            yield from session.run(iter(tasks))
+            for event in session.run(iter(tasks), lambda: self._stopped):
+                yield event
+                if self._stopped:
+                    return
         finally:
             session.close()
 
@@ -276,9 +289,9 @@ class _Session:
         self._videos: list[_Video] = []
         self._news = threading.Event()
 
-    def run(self, tasks: Iterator[VideoTask]) -> Iterator[ClipResult | VideoEnd]:
+    def run(self, tasks: Iterator[VideoTask], stopped: Callable[[], bool]) -> Iterator[ClipResult | VideoEnd]:
         more = True
-        while more or self._videos:
+        while (more or self._videos) and not stopped():
             while more and len(self._videos) < self._options.max_videos:
                 task = next(tasks, None)
                 more = task is not None
@@ -292,14 +305,17 @@ class _Session:
                 chunk = video.reader.take()
                 if chunk is not None:
                     progress = True
-                    result = self._ask(video, chunk)
+                    try:
+                        result = self._ask(video, chunk)
+                    except (ElysiumError, ValueError) as error:
+                        # What this video asks for cannot be: its boxes lie outside, or its clips are too long.
+                        yield self._end(video, error)
+                        continue
                     if result is not None:
                         yield result
                 elif video.reader.over:
-                    self._videos.remove(video)
-                    video.reader.close()
                     progress = True
-                    yield VideoEnd(video.task, video.reader.error)
+                    yield self._end(video, video.reader.error)
             if self._decoder.num_asks:
                 for job in self._decoder.step():
                     video = next(video for video in self._videos if job in video.open)
@@ -307,7 +323,13 @@ class _Session:
                     if result is not None:
                         yield result
             elif self._videos and not progress:
-                self._news.wait()
+                # Not for ever: whoever stops the run from a signal handler must not touch the event's lock.
+                self._news.wait(_PATIENCE)
+
+    def _end(self, video: _Video, error: Exception | None) -> VideoEnd:
+        self._videos.remove(video)
+        video.reader.close()
+        return VideoEnd(video.task, error)
 
     def close(self) -> None:
         for video in self._videos:

@@ -137,7 +137,7 @@ class CostModel:
             vocabulary_rows: Rows of the head that are multiplied; by default all.
         """
         own = num_tokens - shared_tokens
-        return self._pass(
+        return self.work(
             tokens=shared_tokens + num_rows * own,
             pairs=shared_tokens * shared_tokens + num_rows * own * num_tokens,
             cached=0,
@@ -164,7 +164,7 @@ class CostModel:
             shared_tokens: Of the cached ones, those that all rows share and that are read once for all of them.
             logits_per_row: New tokens of a row that go through the head; by default all.
         """
-        return self._pass(
+        return self.work(
             tokens=num_rows * new_tokens,
             pairs=num_rows * new_tokens * (cached_tokens + new_tokens),
             cached=shared_tokens + num_rows * (cached_tokens - shared_tokens),
@@ -172,7 +172,16 @@ class CostModel:
             vocabulary_rows=vocabulary_rows,
         )
 
-    def _pass(self, tokens: float, pairs: float, cached: float, logits: int, vocabulary_rows: int | None) -> Cost:
+    def work(self, tokens: float, pairs: float, cached: float, logits: int, vocabulary_rows: int | None = None) -> Cost:
+        """Returns the cost of one pass of the language model over rows of any lengths.
+
+        Args:
+            tokens: That are read, of all rows together.
+            pairs: Of a token that is read and one that it may look at.
+            cached: Tokens whose keys and values are read from the cache.
+            logits: Places where the head is used.
+            vocabulary_rows: Rows of the head that are multiplied; by default all.
+        """
         rows = self.vocabulary_rows if vocabulary_rows is None else vocabulary_rows
         head = self._head_features * rows
         matrices = self._matrix_weights + self._expert_weights * self._expert_share
