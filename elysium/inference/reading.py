@@ -77,13 +77,15 @@ class ReadAhead:
         self._encoder = encoder
         self._keep_images = keep_images
         self._wake = wake
+        self._live = source.info.live
         self._chunks: deque[Chunk] = deque()
         # What waits grows old: of a live source, no more than the clip that is next.
-        self._room = threading.Semaphore(1 if source.info.live else _AHEAD)
+        self._room = threading.Semaphore(1 if self._live else _AHEAD)
         self._stopped = threading.Event()
-        self._hungry = threading.Event()
+        self._lock = threading.Lock()
+        # Frames that do not make a clip yet, and how many there were in the clips before.
         self._pending: list[SourceFrame] = []
-        self._num_chunks = 0
+        self._num_cut = 0
         self.error: Exception | None = None
         self._ended = False
         self._thread = threading.Thread(target=self._read, name="elysium-read", daemon=True)
@@ -95,16 +97,14 @@ class ReadAhead:
         return self._ended and not self._chunks
 
     def take(self) -> Chunk | None:
-        """Returns the next chunk if it is ready."""
-        if not self._chunks:
-            # A live source's frames are not held back until a clip is full when the model waits for them.
-            self._hungry.set()
-            return None
-        if not self._chunks[0].ready():
-            return None
-        self._hungry.clear()
-        self._room.release()
-        return self._chunks.popleft()
+        """Returns the next chunk if it is ready; of a live source, whatever has come."""
+        if self._chunks:
+            if not self._chunks[0].ready():
+                return None
+            self._room.release()
+            return self._chunks.popleft()
+        frames = self._cut() if self._live else []
+        return self._prepare(frames) if frames else None
 
     def close(self) -> None:
         """Stops reading."""
@@ -114,32 +114,49 @@ class ReadAhead:
         self._thread.join(timeout=10)
 
     def _read(self) -> None:
-        live = self._source.info.live
-        num_read = 0
         try:
             for frame in self._source:
                 if self._stopped.is_set():
                     return
-                keep = self._keep_images is None or num_read < self._keep_images
-                self._pending.append(frame)
-                num_read += 1
-                full = len(self._pending) >= self._engine.clip_frames - (self._num_chunks > 0)
-                if full or (live and self._hungry.is_set()):
-                    self._flush(keep)
+                with self._lock:
+                    self._pending.append(frame)
+                    full = len(self._pending) >= self._engine.clip_frames - (self._num_cut > 0)
+                if full:
+                    self._flush()
+                elif self._live:
+                    self._wake()
         except Exception as error:
             # Whoever takes the chunks hears of it, after the frames that came before it.
             self.error = error
         finally:
-            if self._pending and not self._stopped.is_set():
-                self._flush(self._keep_images is None or self._num_chunks == 0)
+            self._flush()
             self._ended = True
             self._source.close()
             self._wake()
 
-    def _flush(self, keep: bool) -> None:
-        frames, self._pending = self._pending, []
+    def _cut(self) -> list[tuple[SourceFrame, bool]]:
+        """Returns the frames that wait, and whether each keeps its full size."""
+        with self._lock:
+            numbers = range(self._num_cut, self._num_cut + len(self._pending))
+            keep = [self._keep_images is None or number < self._keep_images for number in numbers]
+            frames = list(zip(self._pending, keep, strict=True))
+            self._num_cut += len(frames)
+            self._pending = []
+        return frames
+
+    def _flush(self) -> None:
+        """Waits for room and puts the frames that wait there, unless they were taken meanwhile."""
+        self._room.acquire()
+        frames = [] if self._stopped.is_set() else self._cut()
+        if frames:
+            self._chunks.append(self._prepare(frames))
+            self._wake()
+        else:
+            self._room.release()
+
+    def _prepare(self, frames: list[tuple[SourceFrame, bool]]) -> Chunk:
         side = self._engine.processor.image_size
-        small = [resize_frame(frame.image, side) for frame in frames]
+        small = [resize_frame(frame.image, side) for frame, _ in frames]
         shown = [
             Shown(
                 frame.index,
@@ -147,18 +164,11 @@ class ReadAhead:
                 (frame.image.shape[1], frame.image.shape[0]),
                 frame.image if keep else None,
             )
-            for frame in frames
+            for frame, keep in frames
         ]
-        del frames
-        self._room.acquire()
-        if self._stopped.is_set():
-            return
-        self._num_chunks += 1
-        self._hungry.clear()
+        frames.clear()  # images that are not kept go now, not when the clip is answered
         if self._encoder is None:
-            self._chunks.append(Chunk(shown, lambda: self._engine.encode(small), lambda: True))
-            self._wake()
-            return
+            return Chunk(shown, lambda: self._engine.encode(small), lambda: True)
         future: Future[Encoded] = self._encoder.submit(self._engine.encode, small)
-        self._chunks.append(Chunk(shown, future.result, future.done))
         future.add_done_callback(lambda _: self._wake())
+        return Chunk(shown, future.result, future.done)
