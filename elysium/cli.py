@@ -23,6 +23,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("elysium.model_commands:convert", "Convert checkpoints of the official release, both ways."),
     "train": ("elysium.training.commands:train", "Train one phase."),
     "ablate": ("elysium.ablation.commands:ablate", "Compare token selectors and budgets: the paper's Table 7, small."),
+    "track": ("elysium.inference_commands:track", "Follow objects through videos, by name or by box."),
+    "ground": ("elysium.inference_commands:ground", "Find objects in a picture by name, or name what is in a box."),
+    "describe": ("elysium.inference_commands:describe", "Say what an object in a video is."),
+    "ask": ("elysium.inference_commands:ask", "Answer questions about a video."),
     "evaluate": ("elysium.evaluation.commands:evaluate", "Measure a model, or score any tracker's result files."),
     "registry": ("elysium.registry.commands:registry", "List, show, promote and roll back models."),
 }
@@ -57,6 +61,7 @@ def cli(ctx: click.Context, verbose: bool) -> None:
     Examples:
       elysium pipeline run                     the whole retraining pipeline on the built-in samples
       elysium step curate --workspace runs/x   one step of a run
+      elysium track clip.mp4 --expression "a red car" --output found.mp4
     """
     ctx.obj = {"verbose": verbose}
     logging.basicConfig(

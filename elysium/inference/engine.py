@@ -5,8 +5,9 @@ A clip's frames are encoded once and read once by the language model, however ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from elysium.boxes import FloatArray
+from elysium.errors import UsageError
 from elysium.inference.decoding import Ask, Choice, ClipJob, Decoder, DecodingStats, Sampling, Work
 from elysium.inference.drafts import MotionDraft
 from elysium.inference.grammar import AnswerState, BoxesState, FreeState, GrammarCache
@@ -122,8 +124,8 @@ class Engine:
     def ground_scored(self, images: Sequence[Image], expressions: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Returns boxes as `ground` does, and their confidence `(n,)` as `confidence_of` defines it."""
         pairs = list(zip(images, expressions, strict=True))
-        prompts = ([Prompt(ask(Task.REC, 1, expression=name), self.grammars.boxes(1).start())] for _, name in pairs)
-        asks = [job.asks[0] for job in self._answered([[image] for image, _ in pairs], prompts)]
+        prompts = [Prompt(ask(Task.REC, 1, expression=name), self.grammars.boxes(1).start()) for _, name in pairs]
+        asks = list(self._answered([[image] for image, _ in pairs], prompts))
         boxes = [ask.answer.boxes()[0] for ask in asks]  # type: ignore[attr-defined] # a BoxesState
         sure = [confidence_of(ask.chosen, 1)[0] for ask in asks]
         return np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(sure, dtype=np.float64)
@@ -144,7 +146,8 @@ class Engine:
         """Returns the description of the object in a box of each clip's first frame (Video-REG; REG for one frame).
 
         Args:
-            clips: Of one frame or more, no more than the model's context takes.
+            clips: Of one frame or more, no more than the model's context takes. Neighbours that are the very same list
+                share all work on its frames.
             boxes: One a clip, normalised `(x1, y1, x2, y2)`.
             sampling: Draws instead of taking the likeliest words.
             max_tokens: Where a description that does not end is cut.
@@ -153,8 +156,8 @@ class Engine:
         for clip, box in zip(clips, boxes, strict=True):
             task = Task.REG if len(clip) == 1 else Task.VIDEO_REG
             text = ask(task, len(clip), box=box, codec=self.processor.codec)
-            questions.append([Prompt(text, self._free(max_tokens), sampling=sampling)])
-        return [self._text(job.asks[0]).removesuffix(".") for job in self._answered(clips, questions)]
+            questions.append(Prompt(text, self._free(max_tokens), sampling=sampling))
+        return [self._text(answered).removesuffix(".") for answered in self._answered(clips, questions)]
 
     def ask(
         self,
@@ -165,10 +168,26 @@ class Engine:
     ) -> list[str]:
         """Returns the answers to free questions about clips (VideoQA); arguments as in `describe`."""
         prompts = [
-            [Prompt(ask(Task.VQA, len(clip), question=question), self._free(max_tokens), sampling=sampling)]
+            Prompt(ask(Task.VQA, len(clip), question=question), self._free(max_tokens), sampling=sampling)
             for clip, question in zip(clips, questions, strict=True)
         ]
-        return [self._text(job.asks[0]) for job in self._answered(clips, prompts)]
+        return [self._text(answered) for answered in self._answered(clips, prompts)]
+
+    def most_frames(self, question: Callable[[int], str], most: int, max_tokens: int = _MAX_ANSWER) -> int:
+        """Returns how many frames the context takes with a question and an answer of so many tokens; at least 1.
+
+        Args:
+            question: Writes the question about so many frames.
+            most: Frames that there are.
+            max_tokens: Of the answer.
+        """
+        config = self.model.config
+        # A prompt's ids hold a place for each token that is kept; on the grid, each patch takes a position.
+        extra = config.num_patches - config.num_kept if config.position_ids == "grid" else 0
+        for count in range(most, 1, -1):
+            if len(self._ids(question(count))) + count * extra + max_tokens <= config.max_positions:
+                return count
+        return 1
 
     @torch.inference_mode()
     def encode(self, frames: Sequence[Image]) -> Encoded:
@@ -193,7 +212,7 @@ class Engine:
                 they begin with it is read once.
 
         Raises:
-            ValueError: If frames and answers exceed the model's context.
+            UsageError: If frames and answers exceed the model's context.
         """
         config, image = self.model.config, self.model.config.image_token_id
         rows = [self._ids(prompt.text) for prompt in prompts]
@@ -201,14 +220,14 @@ class Engine:
         cut = max(_common(rows), frames_end)
         ids = torch.tensor([rows[0][:cut]], device=self.model.device)
         visual = self.model.select(encoded) if isinstance(encoded, Tensor) else encoded
-        embeddings, positions, _ = self.model.prepare(ids, visual, torch.ones_like(ids))
-        if positions is None:
-            raise TypeError("the model gave no positions for a prompt with a mask")
         frames, kept = visual.embeddings.shape[:2]
         each = visual.num_patches if config.position_ids == "grid" else kept
         following = cut + frames * (each - kept)
         for row, prompt in zip(rows, prompts, strict=True):
             self._check_context(following + len(row) - cut, prompt.answer, frames)
+        embeddings, positions, _ = self.model.prepare(ids, visual, torch.ones_like(ids))
+        if positions is None:
+            raise TypeError("the model gave no positions for a prompt with a mask")
         asks = [
             Ask(row[cut:], prompt.answer, prompt.draft, prompt.sampling)
             for row, prompt in zip(rows, prompts, strict=True)
@@ -219,17 +238,19 @@ class Engine:
         """Returns what guesses the boxes of one object, or None where the engine does not guess."""
         return MotionDraft(self.processor.codec.maximum) if self.drafts else None
 
-    def _answered(self, clips: Sequence[Sequence[Image]], prompts: Any) -> Iterator[ClipJob]:
-        """Yields the answered clips, in order."""
+    def _answered(self, clips: Sequence[Sequence[Image]], prompts: Sequence[Prompt]) -> Iterator[Ask]:
+        """Yields the answered questions, in order."""
         decoder = self.decoder()
         for chunk in _chunks(list(zip(clips, prompts, strict=True)), self.batch_size):
-            encoded = self.encode([image for clip, _ in chunk for image in clip])
+            grouped = [list(group) for _, group in groupby(chunk, key=lambda pair: id(pair[0]))]
+            encoded = self.encode([image for group in grouped for image in group[0][0]])
             jobs, start = [], 0
-            for clip, asked in chunk:
-                jobs.append(self.job(encoded[start : start + len(clip)], asked))
-                start += len(clip)
+            for group in grouped:
+                stop = start + len(group[0][0])
+                jobs.append(self.job(encoded[start:stop], [prompt for _, prompt in group]))
+                start = stop
             decoder.run(jobs)
-            yield from jobs
+            yield from (answered for job in jobs for answered in job.asks)
 
     def _ids(self, text: str) -> list[int]:
         found = self._prompts.get(text)
@@ -251,7 +272,7 @@ class Engine:
         limit = self.model.config.max_positions
         if needed > limit:
             fit = max(int(limit / (needed / frames)), 1)
-            raise ValueError(
+            raise UsageError(
                 f"a clip of {frames} frames with its answer takes {needed} positions, but the language model takes "
                 f"{limit}: ask about {fit} frames at once or fewer (clip_frames)"
             )

@@ -18,8 +18,8 @@ _SAME = 0.3
 _LEAST_SHARE = 0.5
 
 
-def find_all(engine: Engine, image: Image, expression: str, most: int) -> list[FloatArray]:
-    """Returns the boxes of all objects in an image that an expression fits, normalised, the surest first.
+def find_all(engine: Engine, image: Image, expression: str, most: int) -> list[tuple[FloatArray, float]]:
+    """Returns box, normalised, and confidence of each object in an image that an expression fits, in order of finding.
 
     What has been found is painted over with the colour around it, and the question is asked again, until the answer
     is one that was there before or far less sure than the first.
@@ -31,15 +31,15 @@ def find_all(engine: Engine, image: Image, expression: str, most: int) -> list[F
         most: Boxes to return at most.
     """
     left = image.copy()
-    found: list[FloatArray] = []
+    found: list[tuple[FloatArray, float]] = []
     first = 0.0
     while len(found) < most:
         boxes, sure = engine.ground_scored([left], [expression])
         box, figure = boxes[0], float(sure[0])
         first = first or figure
-        if any(float(iou(box, other)) >= _SAME for other in found) or figure < _LEAST_SHARE * first:
+        if any(float(iou(box, other)) >= _SAME for other, _ in found) or figure < _LEAST_SHARE * first:
             break
-        found.append(box)
+        found.append((box, figure))
         _paint_over(left, box)
     return found
 

@@ -35,7 +35,7 @@ from elysium.inference.choice import ReadOptions
 from elysium.inference.files import MemorySource, PicturesSource, VideoFileSource
 from elysium.inference.results import PixelBox, Source
 
-__all__ = ["Limits", "ReadOptions", "SourceSpec", "expand", "open_source"]
+__all__ = ["Limits", "ReadOptions", "SourceSpec", "expand", "open_source", "source_name"]
 
 _DOWNLOADS = frozenset({"http", "https", "s3"})
 _STDIN = frozenset({"-", "pipe:", "pipe:0"})
@@ -82,6 +82,28 @@ def expand(text: str, stdin: Iterable[str]) -> list[SourceSpec]:
     if not found:
         raise UsageError("the list on standard input is empty; it has one source a line")
     return found
+
+
+def source_name(uri: str) -> str:
+    """Returns what result files of a source are called after; nothing is opened.
+
+    Example:
+        >>> source_name("clips/car.mp4"), source_name("https://host/a/b.webm?token=x"), source_name("0")
+        ('car', 'b', 'camera-0')
+    """
+    scheme = scheme_of(uri)
+    if uri.isdecimal():
+        return f"camera-{uri}"
+    if uri.startswith(("sample:", "pipe:")):
+        return (uri.removeprefix("sample:").rstrip(":") or "pipe").replace(":", "-")
+    if scheme in streams.NETWORK:
+        return streams.stream_name(uri)
+    if scheme:
+        return PurePosixPath(name_of(uri)).stem or "video"
+    path = Path(uri).expanduser()
+    if path.is_dir() or (glob.has_magic(uri) and not path.exists()):
+        return (path if path.is_dir() else path.parent).resolve().name
+    return path.stem
 
 
 def open_source(uri: str, options: ReadOptions | None = None) -> Source:

@@ -488,7 +488,7 @@ class _Session:
         for target in task.targets:
             if target.every and target.expression is not None and first.image is not None:
                 boxes = find_all(self._engine, first.image, target.expression, self._options.max_every)
-                found += [(target.expression, box) for box in boxes]
+                found += [(target.expression, box) for box, _ in boxes]
             else:
                 found.append((target.expression, _checked(target.box, first.size)))
         named = [name for name, _ in found]

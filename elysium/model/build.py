@@ -108,8 +108,15 @@ def model_config(settings: ModelSettings, vocab_size: int | None = None, image_t
         raise UsageError(f"model: {error}") from error
 
 
-def load_checkpoint(folder: str | Path) -> tuple[ElysiumForConditionalGeneration, ElysiumProcessor]:
+def load_checkpoint(
+    folder: str | Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> tuple[ElysiumForConditionalGeneration, ElysiumProcessor]:
     """Returns the model and processor of a checkpoint folder, ready for inference.
+
+    Args:
+        folder: The checkpoint.
+        dtype: Of the weights and of all that is computed with them; None keeps the stored one.
+        device: Where the model is put.
 
     Raises:
         UsageError: If the folder does not hold one.
@@ -119,12 +126,12 @@ def load_checkpoint(folder: str | Path) -> tuple[ElysiumForConditionalGeneration
     if missing and not (path / "model.safetensors.index.json").is_file():
         raise UsageError(f"{path} is no checkpoint: it lacks {', '.join(missing)}")
     try:
-        model = ElysiumForConditionalGeneration.from_pretrained(path)
+        model = ElysiumForConditionalGeneration.from_pretrained(path, dtype=dtype or "auto")
         processor = ElysiumProcessor.from_pretrained(path)
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
     _check_vocabulary(processor.tokenizer, model.config.text_config.vocab_size, model.config.image_token_id)
-    return model.eval(), processor
+    return model.to(device).eval(), processor
 
 
 def described_config(settings: ModelSettings) -> ElysiumConfig:

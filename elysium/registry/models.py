@@ -87,7 +87,7 @@ def champion(settings: Settings, home: Path) -> Champion | None:
     if number is None:
         return None
     version = find(store, number)
-    model = fetch(store, version.source, _cache(store, version, home) / "model")
+    model = checkpoint_of(store, version, home)
     metrics = stored_metrics(store, version, home)
     return Champion(number, model, metrics)
 
@@ -214,6 +214,11 @@ def stored_metrics(store: Store, version: Version, home: Path) -> dict[str, Any]
         return {}
     metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return metrics
+
+
+def checkpoint_of(store: Store, version: Version, home: Path) -> Path:
+    """Returns the local folder of a version's checkpoint; a remote one is fetched once, into `mlflow/models`."""
+    return fetch(store, version.source, _cache(store, version, home) / "model")
 
 
 def fetch(store: Store, uri: str, cache: Path) -> Path:

@@ -12,9 +12,11 @@ from elysium.inference.writers.base import Writer
 if TYPE_CHECKING:
     from elysium.inference.drawing import DrawOptions
 
-__all__ = ["FORMATS", "Writer", "format_of", "open_writer"]
+__all__ = ["FORMATS", "IMAGE_FORMATS", "Writer", "ending_of", "format_of", "open_writer"]
 
 FORMATS = ("jsonl", "otb", "lasot", "mot", "coco", "mp4", "gif", "webp")
+# Those that are drawn, so that results must carry their frames.
+IMAGE_FORMATS = frozenset({"mp4", "gif", "webp"})
 
 _SUFFIXES = {".jsonl": "jsonl", ".json": "coco", ".mp4": "mp4", ".gif": "gif", ".webp": "webp"}
 
@@ -71,7 +73,7 @@ def open_writer(
     """
     kind = format_of(path, format)
     if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file in it, for example {path / info.name}.{_ending(kind)}")
+        raise UsageError(f"{path} is a folder; name a file in it, for example {path / info.name}{ending_of(kind)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _open(path, kind, info, options, resume)
@@ -81,7 +83,7 @@ def open_writer(
 
 def _open(path: Path, kind: str, info: SourceInfo, options: DrawOptions, resume: bool) -> Writer:
     # Imported where they are needed: drawing takes a second to import, and a library that text does without.
-    if kind in ("mp4", "gif", "webp"):
+    if kind in IMAGE_FORMATS:
         from elysium.inference.writers.video import VideoWriter
 
         return VideoWriter(path, kind, info, options)
@@ -96,6 +98,12 @@ def _open(path: Path, kind: str, info: SourceInfo, options: DrawOptions, resume:
     return text.MotWriter(path) if kind == "mot" else text.BoxFileWriter(path)
 
 
-def _ending(kind: str) -> str:
+def ending_of(format: str) -> str:
+    """Returns the suffix of a format's files.
+
+    Example:
+        >>> ending_of("coco"), ending_of("mot")
+        ('.json', '.txt')
+    """
     endings = {name: ending for ending, name in _SUFFIXES.items()}
-    return endings.get(kind, ".txt").removeprefix(".")
+    return endings.get(format, ".txt")

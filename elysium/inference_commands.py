@@ -1,0 +1,616 @@
+"""`elysium track`, `ground`, `describe` and `ask`; outside of `elysium.inference`, whose import takes seconds."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from elysium.cli import print_json
+from elysium.errors import UsageError
+from elysium.pipeline.commands import json_option
+
+if TYPE_CHECKING:
+    from elysium.inference.checkpoints import EngineOptions
+    from elysium.inference.choice import ReadOptions
+    from elysium.inference.decoding import Sampling
+    from elysium.inference.drawing import DrawOptions
+    from elysium.inference.engine import Engine
+    from elysium.inference.jobs import Outcome
+    from elysium.inference.results import Image, PixelBox
+    from elysium.inference.tracker import Target
+
+logger = logging.getLogger(__name__)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_FORMATS = click.Choice(["jsonl", "otb", "lasot", "mot", "coco", "mp4", "gif", "webp"])
+_FILE = click.Path(path_type=Path)
+
+
+class _Box(click.ParamType):  # type: ignore[type-arg] # generic only in newer releases
+    """`X1,Y1,X2,Y2` in pixels, with `=NAME` behind it where the object has one."""
+
+    name = "box"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[PixelBox, str | None]:
+        numbers, _, name = str(value).partition("=")
+        try:
+            corners = [float(part) for part in numbers.split(",")]
+            x1, y1, x2, y2 = corners
+        except ValueError:
+            self.fail(f"{value!r} is no box; write X1,Y1,X2,Y2 in pixels, for example 10,20,110,90", param, ctx)
+        if not all(map(math.isfinite, corners)) or x1 >= x2 or y1 >= y2:
+            self.fail(f"{value!r}: a box is X1,Y1,X2,Y2 in pixels with X1 < X2 and Y1 < Y2", param, ctx)
+        return (x1, y1, x2, y2), name.strip() or None
+
+
+def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_engine_options = _together(
+    click.option(
+        "--checkpoint",
+        default="models:/elysium@champion",
+        show_default=True,
+        metavar="CKPT",
+        help="A folder, OWNER/NAME[@REVISION] on the Hugging Face hub, or models:/NAME@ALIAS in the registry.",
+    ),
+    click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("runs"),
+        show_default=True,
+        metavar="DIR",
+        help="The folder with the runs, which holds the local registry.",
+    ),
+    click.option("--tracking-uri", default=None, metavar="URI", help="MLflow server; instead of --home's registry."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="Number format; auto is bfloat16 on a GPU and float32 on a CPU.",
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Questions answered together."
+    ),
+)
+
+_source_options = _together(
+    click.option("--start", type=int, default=0, show_default=True, metavar="N", help="Number of the first frame."),
+    click.option("--stop", type=int, default=None, metavar="N", help="Number of the frame to stop before."),
+    click.option("--stride", type=int, default=1, show_default=True, metavar="N", help="Take every N-th frame."),
+    click.option("--fps", type=float, default=None, help="Take so many frames a second, by their times."),
+    click.option("--max-pixels", type=int, default=None, help="Largest frame that is decoded [default: 8K]."),
+    click.option("--max-seconds", type=float, default=None, help="Longest video that is read [default: 24 hours]."),
+    click.option("--max-decoded-bytes", type=int, default=None, help="What one video may unfold to [default: 16 TiB]."),
+    click.option("--max-file-bytes", type=int, default=None, help="Largest download [default: 4 GiB]."),
+    click.option("--s3-endpoint", default=None, metavar="URL", help="S3 server; by default AWS."),
+    click.option("--allow-private-hosts", is_flag=True, help="Let web addresses lead into private networks."),
+)
+
+_sampling_options = _together(
+    click.option(
+        "--temperature", type=float, default=0.0, show_default=True, help="Draw words; 0 takes the likeliest ones."
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of what --temperature draws."),
+    click.option("--max-tokens", type=click.IntRange(1), default=128, show_default=True, help="Longest answer."),
+)
+
+
+@click.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--expression", "expressions", multiple=True, metavar="TEXT", help="Follow the object of this name.")
+@click.option(
+    "--box",
+    "boxes",
+    type=_Box(),
+    multiple=True,
+    metavar="X1,Y1,X2,Y2[=NAME]",
+    help="Follow the object in this box, pixels of the first frame.",
+)
+@click.option("--output", "outputs", type=_FILE, multiple=True, help="A result file, or a folder for several videos.")
+@click.option(
+    "--format", "formats", type=_FORMATS, multiple=True, help="Of the outputs, where their suffixes do not tell."
+)
+@click.option("--resume", is_flag=True, help="Go on where a run with the same arguments was cut off.")
+@click.option("--multi", is_flag=True, help="Follow every object that an expression fits, not one.")
+@click.option(
+    "--max-objects", type=click.IntRange(1), default=8, show_default=True, help="Most objects that --multi follows."
+)
+@click.option(
+    "--absent-below",
+    type=float,
+    default=None,
+    metavar="CONFIDENCE",
+    help="Say that an object is absent rather than give a less sure box, and look for it by its name.",
+)
+@click.option("--zoom", is_flag=True, help="Look a second time at tiny objects, in a crop at full size.")
+@click.option(
+    "--zoom-below",
+    type=float,
+    default=0.15,
+    show_default=True,
+    metavar="SHARE",
+    help="Tiny is less than this share of the frame's side.",
+)
+@click.option("--show-confidence", is_flag=True, help="Write the confidence beside each label that is drawn.")
+@click.option(
+    "--trails", type=click.IntRange(0), default=30, show_default=True, help="Frames of path drawn behind an object."
+)
+@_source_options
+@click.option("--buffer", type=int, default=8, show_default=True, help="Live only: frames that may wait.")
+@click.option(
+    "--drop/--no-drop", default=None, help="Live only: lose late frames, or hold up the sender [default: pipes wait]."
+)
+@click.option(
+    "--timeout", type=float, default=10.0, show_default=True, help="Live only: seconds without data that end it."
+)
+@_engine_options
+@click.option(
+    "--clip-frames", type=click.IntRange(2), default=8, show_default=True, help="Frames that are asked about at once."
+)
+@click.option("--drafts/--no-drafts", default=True, help="Guess boxes from the motion: same results, sooner.")
+@click.option(
+    "--max-videos", type=click.IntRange(1), default=16, show_default=True, help="Videos that are followed at once."
+)
+@click.option("--speed-of-light", is_flag=True, help="End with the share of what this machine could do.")
+@json_option
+def track(
+    sources: tuple[str, ...],
+    expressions: tuple[str, ...],
+    boxes: tuple[tuple[PixelBox, str | None], ...],
+    outputs: tuple[Path, ...],
+    formats: tuple[str, ...],
+    resume: bool,
+    multi: bool,
+    max_objects: int,
+    absent_below: float | None,
+    zoom: bool,
+    zoom_below: float,
+    show_confidence: bool,
+    trails: int,
+    max_videos: int,
+    speed_of_light: bool,
+    as_json: bool,
+    **others: Any,
+) -> int:
+    r"""Follow objects through videos, by name or by box, several at once.
+
+    SOURCE is a video file, a folder of frames, a glob, a URL (http, https, s3), a camera's number, a live stream (rtsp,
+    rtmp, srt, udp), `pipe:`, a named pipe, `sample:NAME`, or `-` for a list on standard input: one source a line, or
+    JSON objects with source, expressions and boxes.
+
+    Without --output, standard output gets JSON lines: frame, timestamp, object, label, box in pixels, confidence,
+    visible. The suffix of --output chooses the format: .jsonl, .json (COCO), .mp4, .gif, .webp; .txt needs --format.
+
+    \b
+    Examples:
+      elysium track sample:simulated --expression "the large red circle" --output found.mp4
+      elysium track clip.mp4 --box 10,20,110,90 --expression "a man" --output a.mp4 --output a.jsonl
+      elysium track 'clips/*.mp4' --expression "a dog" --format lasot --output results/
+      ffmpeg -i rtsp://camera/1 -c copy -f mpegts - | elysium track pipe: --expression "a person" --multi
+    """
+    from elysium.inference import jobs
+    from elysium.inference.checkpoints import find_checkpoint, open_engine
+    from elysium.inference.drawing import DrawOptions
+    from elysium.inference.journal import identify
+    from elysium.inference.progress import open_progress
+    from elysium.inference.sources import expand
+    from elysium.inference.tracker import TrackOptions
+
+    specs = [spec for source in sources for spec in expand(source, sys.stdin)]
+    run_options = jobs.RunOptions(
+        read=_read_options(others),
+        track=TrackOptions(absent_below, zoom_below if zoom else None, max_objects, max_videos),
+        draw=DrawOptions(show_confidence=show_confidence, trails=trails),
+        resume=resume,
+    )
+    planned = jobs.plan(specs, _targets(boxes, expressions, multi), outputs, formats)
+    engine_options = _take_engine_options(others)
+    folder = find_checkpoint(engine_options.checkpoint, engine_options.home, engine_options.tracking_uri)
+    engine = open_engine(engine_options)
+    run_options.facts.update(
+        checkpoint=identify(folder),
+        clip_frames=engine.clip_frames,
+        dtype=str(engine.model.dtype).removeprefix("torch."),
+    )
+    meter = engine.measure() if speed_of_light else None
+    run = jobs.TrackRun(engine, planned, run_options, open_progress(len(planned)))
+    begun = time.perf_counter()
+    outcomes = run.run()
+    seconds = time.perf_counter() - begun
+    summary = _summary(engine, outcomes, run.num_new_frames, seconds)
+    if meter is not None and run.num_new_frames:
+        from elysium.model.roofline import find_roofline
+        from elysium.model.roofline import speed_of_light as line
+
+        summary["speed_of_light"] = line(
+            run.num_new_frames, seconds, meter, find_roofline(engine.model.device, engine.model.dtype)
+        )
+    _tell(summary, outcomes)
+    if as_json:
+        print_json(summary)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if any(outcome.status == "stopped" for outcome in outcomes):
+        return 130
+    return 1 if failed else 0
+
+
+@click.command()
+@click.argument("image", metavar="IMAGE")
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@click.option(
+    "--box",
+    "boxes",
+    type=_Box(),
+    multiple=True,
+    metavar="X1,Y1,X2,Y2",
+    help="Say what is in this box, in pixels (REG), instead of looking for a TEXT (REC).",
+)
+@click.option("--multi", is_flag=True, help="Find every object that a text fits, not one.")
+@click.option(
+    "--max-objects", type=click.IntRange(1), default=8, show_default=True, help="Most objects that --multi finds."
+)
+@click.option("--output", type=_FILE, default=None, help="The picture with the boxes drawn into it, .png or .jpg.")
+@click.option("--show-confidence", is_flag=True, help="Write how sure the model is.")
+@_source_options
+@_engine_options
+@json_option
+def ground(
+    image: str,
+    texts: tuple[str, ...],
+    boxes: tuple[tuple[PixelBox, str | None], ...],
+    multi: bool,
+    max_objects: int,
+    output: Path | None,
+    show_confidence: bool,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    r"""Find objects in a picture by name (REC), or name what is in a box (REG).
+
+    IMAGE is a picture, or anything that `elysium track` reads: then its first frame, or the one of --start. One line an
+    object: its box in pixels, x1,y1,x2,y2, and its name.
+
+    \b
+    Examples:
+      elysium ground photo.jpg "the red car" "a dog" --output found.png
+      elysium ground photo.jpg --box 10,20,110,90
+    """
+    from elysium.inference.checkpoints import open_engine
+    from elysium.inference.results import FrameResult, TrackedObject
+
+    if not texts and not boxes:
+        raise UsageError("nothing to look for; give a TEXT to find, or --box X1,Y1,X2,Y2 to have it named")
+    if output is not None and output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise UsageError(f"--output {output}: a picture's suffix is .png, .jpg or .webp")
+    picture = _first_frame(image, _read_options(others))
+    size = (picture.shape[1], picture.shape[0])
+    _check_boxes([box for box, _ in boxes], size)
+    engine = open_engine(_take_engine_options(others))
+    found = _ground(engine, picture, texts, max_objects if multi else None)
+    names = _describe(engine, [picture], [box for box, _ in boxes], size)
+    found += [(box, 1.0, name) for (box, _), name in zip(boxes, names, strict=True)]
+    objects = [TrackedObject(number, name, box, sure) for number, (box, sure, name) in enumerate(found, start=1)]
+    for entry in objects:
+        corners = ",".join(f"{value:g}" for value in (round(value, 2) for value in entry.box or ()))
+        sure = f"  {entry.confidence:.3f}" if show_confidence else ""
+        click.echo(f"{corners}{sure}  {entry.label}", err=as_json)
+    result = FrameResult(0, 0.0, size, tuple(objects), picture)
+    if output is not None:
+        _draw(result, output, show_confidence=show_confidence)
+    if as_json:
+        lines = [
+            {"label": line["label"], "box": line["box"], "confidence": line["confidence"]} for line in result.as_lines()
+        ]
+        print_json({"image": image, "width": size[0], "height": size[1], "objects": lines})
+
+
+@click.command()
+@click.argument("video", metavar="VIDEO")
+@click.option(
+    "--box",
+    "boxes",
+    type=_Box(),
+    multiple=True,
+    required=True,
+    metavar="X1,Y1,X2,Y2",
+    help="Where the object is, in pixels of the first frame; may be given several times.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=None,
+    help="Frames that are shown, evenly spread [default: 8, or as many as the model takes].",
+)
+@_sampling_options
+@_source_options
+@_engine_options
+@json_option
+def describe(
+    video: str,
+    boxes: tuple[tuple[PixelBox, str | None], ...],
+    frames: int | None,
+    temperature: float,
+    seed: int,
+    max_tokens: int,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    r"""Say what an object in a video is (Video-REG): one line a box.
+
+    \b
+    Example:
+      elysium describe clip.mp4 --box 10,20,110,90
+    """
+    from elysium import prompts
+    from elysium.inference.checkpoints import open_engine
+
+    sampling = _sampling(temperature, seed)
+    clip = _spread_frames(video, _read_options(others), frames or 8)
+    size = (clip[0].shape[1], clip[0].shape[0])
+    given = [box for box, _ in boxes]
+    _check_boxes(given, size)
+    engine = open_engine(_take_engine_options(others))
+    if frames is None:
+        clip = _as_many_as_fit(
+            engine, clip, lambda count: prompts.ask(prompts.Task.VIDEO_REG, count, box=[0.0] * 4), max_tokens
+        )
+    names = _describe(engine, clip, given, size, sampling, max_tokens)
+    for name in names:
+        click.echo(name, err=as_json)
+    if as_json:
+        objects = [{"box": list(box), "description": name} for box, name in zip(given, names, strict=True)]
+        print_json({"video": video, "frames": len(clip), "objects": objects})
+
+
+@click.command()
+@click.argument("video", metavar="VIDEO")
+@click.argument("questions", metavar="QUESTION...", nargs=-1, required=True)
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=None,
+    help="Frames that are shown, evenly spread [default: 16, or as many as the model takes].",
+)
+@_sampling_options
+@_source_options
+@_engine_options
+@json_option
+def ask(
+    video: str,
+    questions: tuple[str, ...],
+    frames: int | None,
+    temperature: float,
+    seed: int,
+    max_tokens: int,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    r"""Answer questions about a video (VideoQA): one line a question.
+
+    \b
+    Example:
+      elysium ask clip.mp4 "What is the man holding?" "Is it raining?"
+    """
+    from elysium import prompts
+    from elysium.inference.checkpoints import open_engine
+
+    sampling = _sampling(temperature, seed)
+    if not all(question.strip() for question in questions):
+        raise UsageError("a QUESTION is empty")
+    clip = _spread_frames(video, _read_options(others), frames or 16)
+    engine = open_engine(_take_engine_options(others))
+    if frames is None:
+        longest = max(questions, key=len)
+        clip = _as_many_as_fit(
+            engine, clip, lambda count: prompts.ask(prompts.Task.VQA, count, question=longest), max_tokens
+        )
+    answers = engine.ask([clip] * len(questions), questions, sampling, max_tokens)
+    for answer in answers:
+        click.echo(answer, err=as_json)
+    if as_json:
+        pairs = [{"question": question, "answer": text} for question, text in zip(questions, answers, strict=True)]
+        print_json({"video": video, "frames": len(clip), "answers": pairs})
+
+
+def _targets(boxes: Iterable[tuple[PixelBox, str | None]], expressions: Iterable[str], multi: bool) -> list[Target]:
+    from elysium.inference.tracker import Target
+
+    targets = [Target(box=box, expression=name) for box, name in boxes]
+    return targets + [Target(expression=text, every=multi) for text in expressions]
+
+
+def _read_options(others: dict[str, Any]) -> ReadOptions:
+    """Takes what says how sources are read out of a command's options."""
+    from elysium.data.limits import Limits
+    from elysium.inference.choice import ReadOptions
+
+    limits = {name: others.pop(name) for name in ("max_pixels", "max_seconds", "max_decoded_bytes", "max_file_bytes")}
+    names = ("start", "stop", "stride", "fps", "s3_endpoint", "allow_private_hosts", "buffer", "drop", "timeout")
+    read = {name: others.pop(name) for name in names if name in others}
+    return ReadOptions(limits=Limits(**{name: value for name, value in limits.items() if value is not None}), **read)
+
+
+def _take_engine_options(others: dict[str, Any]) -> EngineOptions:
+    from transformers.utils.logging import disable_progress_bar
+
+    from elysium.inference.checkpoints import EngineOptions
+
+    disable_progress_bar()  # of loading weights, which a terminal shows in a blink and a log for ever
+    return EngineOptions(**others)
+
+
+def _sampling(temperature: float, seed: int) -> Sampling | None:
+    from elysium.inference.decoding import Sampling
+
+    if not 0 <= temperature < math.inf:
+        raise UsageError(f"--temperature is 0 or more, got {temperature:g}")
+    return Sampling(temperature, seed) if temperature else None
+
+
+def _first_frame(uri: str, read: ReadOptions) -> Image:
+    from elysium.inference.sources import open_source
+
+    source = open_source(uri, read)
+    try:
+        for frame in source:
+            return frame.image
+    finally:
+        source.close()
+    raise UsageError(f"{uri} holds no frame")
+
+
+def _as_many_as_fit(
+    engine: Engine, clip: list[Image], question: Callable[[int], str], max_tokens: int
+) -> list[Image]:
+    """Returns as many frames of a clip, evenly spread, as the model's context takes."""
+    from elysium.model.frames import spread
+
+    fit = engine.most_frames(question, len(clip), max_tokens)
+    if fit < len(clip):
+        logger.info("%d frames are shown, as many as the model takes", fit)
+    return [clip[place] for place in spread(len(clip), fit)]
+
+
+def _spread_frames(uri: str, read: ReadOptions, count: int) -> list[Image]:
+    """Returns frames evenly spread over a source, at least one."""
+    from elysium.inference.sources import open_source
+    from elysium.model.frames import spread
+
+    source = open_source(uri, read)
+    try:
+        if source.info.live and read.stop is None:
+            raise UsageError(f"{uri} is live and has no end; say with --stop N how many frames are meant")
+        length = source.info.num_frames
+        images: list[Image] = []
+        if length is not None:
+            wanted = set(spread(length, count))
+            images = [frame.image for number, frame in enumerate(source) if number in wanted]
+        if length is None or len(images) < min(length, count):
+            images = _thin_out((frame.image for frame in source), count)
+    finally:
+        source.close()
+    if not images:
+        raise UsageError(f"{uri} holds no frame")
+    return images
+
+
+def _thin_out(images: Iterable[Image], count: int) -> list[Image]:
+    """Returns about evenly spread images of a sequence of unknown length; the first is among them."""
+    from elysium.model.frames import spread
+
+    kept: list[Image] = []
+    step = 1
+    for number, image in enumerate(images):
+        if number % step:
+            continue
+        kept.append(image)
+        if len(kept) >= 4 * count:
+            kept, step = kept[::2], 2 * step
+    return [kept[place] for place in spread(len(kept), count)]
+
+
+def _check_boxes(boxes: Iterable[PixelBox], size: tuple[int, int]) -> None:
+    for x1, y1, x2, y2 in boxes:
+        if x1 >= size[0] or y1 >= size[1] or x2 <= 0 or y2 <= 0:
+            raise UsageError(
+                f"the box {x1:g},{y1:g},{x2:g},{y2:g} lies outside of the frame of {size[0]}x{size[1]} pixels"
+            )
+
+
+def _ground(
+    engine: Engine, picture: Image, texts: tuple[str, ...], most: int | None
+) -> list[tuple[PixelBox, float, str]]:
+    """Returns boxes in pixels, confidence and name of the objects that texts name."""
+    from elysium.boxes import to_pixels
+    from elysium.inference.multi import find_all
+
+    if not texts:
+        return []
+    if most is None:
+        boxes, sure = engine.ground_scored([picture] * len(texts), texts)
+        found = list(zip(boxes, sure.tolist(), texts, strict=True))
+    else:
+        found = [(box, figure, text) for text in texts for box, figure in find_all(engine, picture, text, most)]
+    size = (picture.shape[1], picture.shape[0])
+    result: list[tuple[PixelBox, float, str]] = []
+    for box, figure, text in found:
+        x1, y1, x2, y2 = to_pixels(box, size).tolist()
+        result.append(((x1, y1, x2, y2), figure, text))
+    return result
+
+
+def _describe(
+    engine: Engine,
+    clip: list[Image],
+    boxes: list[PixelBox],
+    size: tuple[int, int],
+    sampling: Sampling | None = None,
+    max_tokens: int = 128,
+) -> list[str]:
+    from elysium.boxes import normalise
+
+    return engine.describe([clip] * len(boxes), [normalise(box, size) for box in boxes], sampling, max_tokens)
+
+
+def _draw(result: Any, output: Path, *, show_confidence: bool) -> None:
+    from PIL import Image as Pictures
+
+    from elysium.inference.drawing import Annotator, DrawOptions
+
+    options: DrawOptions = DrawOptions(show_confidence=show_confidence, trails=0)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    Pictures.fromarray(Annotator(options).annotate(result, result.image)).save(output)
+
+
+def _summary(engine: Engine, outcomes: list[Outcome], frames: int, seconds: float) -> dict[str, Any]:
+    stats = engine.stats
+    return {
+        "videos": [outcome.as_json() for outcome in outcomes],
+        "frames": frames,
+        "seconds": round(seconds, 3),
+        "frames_per_second": round(frames / seconds, 3),
+        "passes_per_frame": round(stats.passes / frames, 3) if frames else None,
+        "guesses_right": round(stats.agreed / stats.guessed, 4) if stats.guessed else None,
+    }
+
+
+def _tell(summary: dict[str, Any], outcomes: list[Outcome]) -> None:
+    parts = [f"{summary['frames']} frames in {summary['seconds']:.1f} s"]
+    if summary["frames"]:
+        parts.append(f"{summary['frames_per_second']:.1f} frames/s, {summary['passes_per_frame']:.2f} passes/frame")
+    if summary["guesses_right"] is not None:
+        parts.append(f"{100 * summary['guesses_right']:.0f} % of guesses right")
+    click.echo(", ".join(parts), err=True)
+    if "speed_of_light" in summary:
+        click.echo(summary["speed_of_light"], err=True)
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            kept = f" ({outcome.num_frames} frames are kept)" if outcome.num_frames else ""
+            click.echo(f"error: {outcome.error}{kept}", err=True)
+    stopped = [outcome for outcome in outcomes if outcome.status == "stopped"]
+    if stopped:
+        again = "" if any(str(output.path) == "-" for output in stopped[0].job.outputs) else "; --resume goes on"
+        click.echo(f"stopped after {sum(outcome.num_frames for outcome in stopped)} frames{again}", err=True)
+    files = [str(output.path) for outcome in outcomes for output in outcome.job.outputs if str(output.path) != "-"]
+    if files:
+        click.echo(
+            f"results: {', '.join(files[:4])}{f' and {len(files) - 4} more' if len(files) > 4 else ''}", err=True
+        )
