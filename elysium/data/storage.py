@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
-from urllib.parse import urlsplit
 
 from elysium.errors import ElysiumError, UsageError
 
@@ -204,7 +204,9 @@ def name_of(uri: str) -> str:
         >>> name_of("https://host/a/b.mp4?sig=1")
         'b.mp4'
     """
-    return PurePosixPath(urlsplit(uri).path if scheme_of(uri) in ("http", "https") else uri).name
+    if scheme_of(uri) in ("http", "https"):
+        uri = re.split(r"[?#]", uri.partition("://")[2])[0].partition("/")[2]
+    return PurePosixPath(uri).name
 
 
 def check_size(size: int, max_bytes: int) -> None:
