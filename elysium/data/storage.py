@@ -118,9 +118,10 @@ class S3Storage:
         bucket, key = split_s3(uri)
         try:
             answer = self._connect().get_object(Bucket=bucket, Key=key)
-            check_size(int(answer["ContentLength"]), max_bytes)
-            with whole_file(target) as file, answer["Body"] as body:
-                copied = copy_limited(body.read, file, max_bytes)
+            with answer["Body"] as body:  # also what is too large has to be closed
+                check_size(int(answer["ContentLength"]), max_bytes)
+                with whole_file(target) as file:
+                    copied = copy_limited(body.read, file, max_bytes)
             check_whole(copied, int(answer["ContentLength"]), target)
         except self._errors() as error:
             raise FetchError(str(error)) from error
