@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -14,6 +15,7 @@ import pytest
 
 from elysium.data.limits import Limits, VideoError
 from elysium.errors import UsageError
+from elysium.inference import streams
 from elysium.inference.sources import ReadOptions, open_source
 
 from .made_streams import TS_PACKET, RtspServer, feed, free_udp_port, serve, udp_sender
@@ -76,6 +78,17 @@ def test_a_pipe_gives_all_frames_in_order(pipe, stream):
     assert numbers(frames) == [frame.index for frame in frames] == list(range(36))
     assert [frame.timestamp - frames[0].timestamp for frame in frames] == pytest.approx([n / 10 for n in range(36)])
     assert (message, source.dropped, source.damaged) == (None, 0, 0)
+
+
+def test_standard_input_is_a_pipe(pipe, stream):
+    feed(pipe[1], stream)
+    before = os.dup(0)
+    os.dup2(pipe[0], 0)
+    try:
+        assert numbers(consume(open_source("pipe:"))[0]) == list(range(36))
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
 
 
 def test_a_pipe_that_was_given_stays_open(pipe, stream):
@@ -441,6 +454,22 @@ def test_a_camera_that_is_not_there_is_an_error_that_says_which_are(monkeypatch)
         VideoError, match=r"^camera 9876: /dev/video9876 does not exist; there (are \d|is no camera here)"
     ):
         open_source("9876")
+
+
+def test_the_newest_frames_of_a_camera_come(monkeypatch):
+    """FFmpeg's picture generator stands for the driver, which is a device of FFmpeg too; no camera is needed."""
+    monkeypatch.setattr(streams, "_camera_device", lambda index, system: "testsrc=size=64x48:rate=25")
+    monkeypatch.setitem(streams._CAMERAS, sys.platform, "lavfi")
+    source = open_source("3", ReadOptions(buffer=2))
+    assert (source.info.name, source.info.frame_rate, source.info.live) == ("camera-3", 25, True)
+    frames = iter(source)
+    first = next(frames)
+    wait_until(lambda: source.dropped >= 30)
+    later = next(frames)
+    assert later.index >= first.index + 30
+    assert later.image.shape == (48, 64, 3)
+    source.close()
+    assert list(frames) == []
 
 
 def test_cameras_need_a_system_that_is_known(monkeypatch):

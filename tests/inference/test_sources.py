@@ -259,8 +259,8 @@ def test_a_name_that_means_no_source_is_an_error(folder, uri, error, message):
 def test_a_number_is_a_camera_and_a_path_is_not(folder):
     save(folder / "0/1.png")
     assert read("./0")[0] == [0]
-    with pytest.raises(VideoError, match="camera 0"):
-        open_source("0", ReadOptions(timeout=0.2))
+    with pytest.raises((VideoError, UsageError), match="camera"):
+        open_source("9876", ReadOptions(timeout=0.2))
 
 
 # Built-in sources
@@ -636,6 +636,22 @@ def test_secrets_are_in_no_message(server, temporary, address):
 )
 def test_an_address_is_shown_without_secrets(address, shown, name):
     assert (without_secrets(address), stream_name(address)) == (shown, name)
+
+
+def test_an_object_on_s3_comes_from_the_server_that_the_options_name(server, video, temporary, monkeypatch):
+    """A web server answers the one request that is made as S3 does; the next test asks a real one."""
+    for name, value in (("ACCESS_KEY_ID", "me"), ("SECRET_ACCESS_KEY", "secret"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    server.put("/bucket/clips/holiday.mp4", video)
+    options = ReadOptions(s3_endpoint=server.url(""))
+    source = open_source("s3://bucket/clips/holiday.mp4", options)
+    assert numbers(source) == list(range(5))
+    assert source.info.name == "holiday"
+    source.close()
+    assert refusal("s3://bucket/gone.mp4", options).startswith("s3://bucket/gone.mp4: ")
+    small = ReadOptions(s3_endpoint=server.url(""), limits=Limits(max_file_bytes=1000))
+    assert "larger than the limit" in refusal("s3://bucket/clips/holiday.mp4", small)
+    assert list(temporary.iterdir()) == []
 
 
 ENDPOINT = os.environ.get("ELYSIUM_S3_ENDPOINT")
