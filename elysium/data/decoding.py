@@ -31,7 +31,13 @@ _FORMATS = (
 )
 # Broadcasts are cut out of a running stream: they begin in the middle of a group of pictures.
 _STREAMS = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "rtsp", "flv", "live_flv"})
+# One damaged header may claim any size; when so many frames in a row are too large, they really are.
+_TOO_LARGE = 10
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"v=0", b"[playlist]")
+
+
+class StreamError(VideoError):
+    """A live stream that cannot be read any further; the cause is what the reader said."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,13 @@ class FrameReader:
             VideoError: If a frame cannot be decoded or a limit is exceeded; all frames before it have been yielded.
         """
         rate, count, decoded_bytes, began = frame_rate(self._stream), first, 0, None
+        too_large = 0
         for frame in self._decode():
-            if isinstance(frame, VideoError):
-                raise frame
             if isinstance(frame, Exception) or frame.is_corrupt:
                 if self._tolerant or (self._lenient and count == 0):
+                    too_large = too_large + 1 if self._is_too_large() else 0
+                    if too_large == _TOO_LARGE:
+                        self._check_codec(count)
                     self.damaged += 1
                     count += self._tolerant
                     continue
@@ -113,6 +121,7 @@ class FrameReader:
                     self._check_codec(count)
                     raise VideoError(f"{self._name}: frame {count} cannot be decoded: {reason(frame)}") from frame
                 raise VideoError(f"{self._name}: frame {count} is damaged")
+            too_large = 0
             self._limits.check_size(frame.width, frame.height, f"{self._name}: frame {count}")
             timestamp = float(frame.time if frame.time is not None else count / rate)
             began = timestamp if began is None else began
@@ -131,7 +140,9 @@ class FrameReader:
             except _errors() as error:
                 # Nothing more can be read; what was read before is still in the decoder.
                 yield from self._drain(None)
-                yield VideoError(f"{self._name}: the stream broke off: {reason(error)}") if self._tolerant else error
+                if self._tolerant:
+                    raise StreamError(f"{self._name}: the stream broke off: {reason(error)}") from error
+                yield error
                 return
             if packet is None:
                 return
@@ -170,8 +181,12 @@ class FrameReader:
                 f"{self._name}: frame {count} cannot be decoded; it has no size, or one over the limit of "
                 f"{self._limits.max_pixels} pixels (--max-pixels)"
             )
-        if codec.width * codec.height > self._codec_limit:
+        if self._is_too_large():
             self._limits.check_size(codec.width, codec.height, f"{self._name}: frame {count}")
+
+    def _is_too_large(self) -> bool:
+        codec = self._stream.codec_context
+        return bool(codec.width * codec.height > self._codec_limit)
 
     def _check_amount(self, count: int, seconds: float, decoded_bytes: int) -> None:
         if seconds > self._limits.max_seconds:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
-from urllib.parse import urlsplit
 
 from elysium.errors import ElysiumError, UsageError
 
@@ -118,9 +118,10 @@ class S3Storage:
         bucket, key = split_s3(uri)
         try:
             answer = self._connect().get_object(Bucket=bucket, Key=key)
-            check_size(int(answer["ContentLength"]), max_bytes)
-            with whole_file(target) as file, answer["Body"] as body:
-                copied = copy_limited(body.read, file, max_bytes)
+            with answer["Body"] as body:  # also what is too large has to be closed
+                check_size(int(answer["ContentLength"]), max_bytes)
+                with whole_file(target) as file:
+                    copied = copy_limited(body.read, file, max_bytes)
             check_whole(copied, int(answer["ContentLength"]), target)
         except self._errors() as error:
             raise FetchError(str(error)) from error
@@ -204,7 +205,9 @@ def name_of(uri: str) -> str:
         >>> name_of("https://host/a/b.mp4?sig=1")
         'b.mp4'
     """
-    return PurePosixPath(urlsplit(uri).path if scheme_of(uri) in ("http", "https") else uri).name
+    if scheme_of(uri) in ("http", "https"):
+        uri = re.split(r"[?#]", uri.partition("://")[2])[0].partition("/")[2]
+    return PurePosixPath(uri).name
 
 
 def check_size(size: int, max_bytes: int) -> None:

@@ -6,12 +6,14 @@ sent, on every redirect again, so that neither a name that resolves inwards nor 
 
 from __future__ import annotations
 
+import base64
 import http.client
 import ipaddress
 import socket
 import ssl
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from elysium.data.storage import CHUNK, Entry, FetchError, PrivateAddressError, 
 from elysium.errors import UsageError
 
 _ATTEMPTS = 3
+# Python's own texts quote the address, with what is secret in it.
+_INVALID = "the address is not valid; a space in it is written %20"
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -59,13 +63,15 @@ class WebStorage:
                     raise FetchError(f"the server answered {error.code} {error.reason}") from error
             except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
                 reason = getattr(error, "reason", error)
-                hopeless = isinstance(reason, ValueError | http.client.InvalidURL)
+                if isinstance(reason, http.client.InvalidURL):
+                    raise FetchError(_INVALID) from error
+                hopeless = isinstance(reason, ValueError)
                 if hopeless or attempt == _ATTEMPTS or time.monotonic() > stop:
                     raise FetchError(str(reason) or type(reason).__name__) from error
             time.sleep(self._pause * 2 ** (attempt - 1))
 
     def _fetch_once(self, uri: str, target: Path, max_bytes: int, stop: float) -> None:
-        request = urllib.request.Request(uri, headers={"User-Agent": "elysium"})  # noqa: S310 (the opener knows http(s) only)
+        request = _request(uri)
         with self._opener.open(request, timeout=self._timeout) as answer, whole_file(target) as file:
             announced = answer.headers.get("Content-Length")
             if announced is not None:
@@ -79,6 +85,22 @@ class WebStorage:
                     raise FetchError(f"not finished after {self._deadline:g} s")
                 file.write(chunk)
         check_whole(copied, int(announced) if announced is not None else max(copied, 1), target)
+
+
+def _request(uri: str) -> urllib.request.Request:
+    """Returns the request for an address; a user and password in it go into a header that no redirect carries on."""
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        raise FetchError(_INVALID) from error
+    user, at, host = parts.netloc.rpartition("@")
+    address = parts._replace(netloc=host).geturl() if at else uri
+    request = urllib.request.Request(address, headers={"User-Agent": "elysium"})  # noqa: S310 (the opener knows http(s) only)
+    if at:
+        name, _, password = user.partition(":")
+        pair = f"{urllib.parse.unquote(name)}:{urllib.parse.unquote(password)}"
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+    return request
 
 
 def _opener(allow_private_hosts: bool) -> urllib.request.OpenerDirector:

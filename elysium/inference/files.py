@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from elysium.data.decoding import decode_file, frame_rate, open_video
@@ -16,31 +17,54 @@ from elysium.inference.results import Image, SourceFrame, SourceInfo
 PICTURE_RATE = 25.0
 
 
+@dataclass(frozen=True)
+class Download:
+    """What there is to know of a file that was downloaded.
+
+    Attributes:
+        address: Where from, as messages may show it.
+        folder: Temporary folder that goes when the source is closed.
+    """
+
+    address: str
+    folder: Path
+
+    def error(self, error: VideoError, path: Path) -> VideoError:
+        """Returns an error that names the address and not the temporary file."""
+        return VideoError(str(error).replace(str(path), self.address))
+
+    def remove(self) -> None:
+        """Removes the folder; may be called twice."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 class VideoFileSource:
     """The frames of a video file.
 
     Each iteration reads the file from the start of the range; nothing is held between frames.
     """
 
-    def __init__(self, path: Path, options: ReadOptions, name: str | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, options: ReadOptions, name: str | None = None, download: Download | None = None
+    ) -> None:
         """Reads the header.
 
         Args:
             path: The file.
             options: What to read of it.
             name: What result files are called after; None takes the file's own name.
-            folder: Temporary folder that goes when the source is closed.
+            download: Where the file came from, if it did.
 
         Raises:
             VideoError: If it is no readable video or over a limit.
         """
-        self._path, self._options, self._folder = path, options, folder
+        self._path, self._options, self._download = path, options, download
         self._closed = False
         with open_video(path, options.limits) as (_, stream):
             rate, num_frames = frame_rate(stream), _num_frames(stream)
             seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
         longest = options.limits.max_seconds
-        if seconds > longest and options.stop is None:
+        if seconds - options.start / rate > longest and options.stop is None:
             raise VideoError(f"{path} lasts {seconds:.1f} s, over the limit of {longest:g} s (--max-seconds)")
         self._info = SourceInfo(name or path.stem, options.rate(rate), options.count(num_frames))
 
@@ -51,40 +75,48 @@ class VideoFileSource:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         """Yields the chosen frames; see `Source`."""
+        if self._closed:
+            return
         choice = FrameChoice(self._options)
-        for decoded in decode_file(self._path, self._options.limits, self._options.start):
-            if self._closed:
-                return
-            if choice.takes(decoded.number, decoded.timestamp):
-                yield SourceFrame(decoded.number, decoded.timestamp, decoded.image())
-            if self._options.stop == decoded.number + 1:
-                return  # one more would be decoded, and may be damaged
+        try:
+            for decoded in decode_file(self._path, self._options.limits, self._options.start):
+                if choice.takes(decoded.number, decoded.timestamp):
+                    yield SourceFrame(decoded.number, decoded.timestamp, decoded.image())
+                # One more would be decoded, and may be damaged; and once closed, the file may be gone.
+                if self._closed or self._options.stop == decoded.number + 1:
+                    return
+        except VideoError as error:
+            if self._download is not None:
+                raise self._download.error(error, self._path) from error
+            raise
 
     def close(self) -> None:
         """Ends the iteration at the next frame and removes what was downloaded."""
         self._closed = True
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._download is not None:
+            self._download.remove()
 
 
 class PicturesSource:
     """Pictures as the frames of one clip, at a nominal 25 a second; their sizes may differ."""
 
-    def __init__(self, paths: Sequence[Path], options: ReadOptions, name: str, folder: Path | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], options: ReadOptions, name: str, download: Download | None = None
+    ) -> None:
         """Takes a list.
 
         Args:
             paths: In order.
             options: What to read of them.
             name: What result files are called after.
-            folder: Temporary folder that goes when the source is closed.
+            download: Where the pictures came from, if they did.
 
         Raises:
             VideoError: If the range begins behind the last picture.
         """
         if options.start >= len(paths):
             raise VideoError(f"{name} has {len(paths)} frames: there is none from number {options.start} on (--start)")
-        self._paths, self._options, self._folder = paths, options, folder
+        self._paths, self._options, self._download = paths, options, download
         self._closed = False
         choice = FrameChoice(options)
         # The times are known beforehand, so that even with `fps` the number of frames is.
@@ -104,14 +136,16 @@ class PicturesSource:
             try:
                 image = read_picture(self._paths[number], self._options.limits.max_pixels)
             except ValueError as error:
-                raise VideoError(f"frame {number} ({self._paths[number]}) cannot be read: {error}") from error
+                path = self._paths[number]
+                told = VideoError(f"frame {number} ({path}) cannot be read: {error}")
+                raise (told if self._download is None else self._download.error(told, path)) from error
             yield SourceFrame(number, number / PICTURE_RATE, image)
 
     def close(self) -> None:
         """Ends the iteration at the next frame and removes what was downloaded."""
         self._closed = True
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._download is not None:
+            self._download.remove()
 
 
 class MemorySource:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from elysium.data.decoding import DecodedFrame, FrameReader, frame_rate, reason, video_stream
+from elysium.data.decoding import DecodedFrame, FrameReader, StreamError, frame_rate, reason, video_stream
 from elysium.data.limits import VideoError
 from elysium.inference.choice import FrameChoice, ReadOptions
 from elysium.inference.results import SourceFrame, SourceInfo
@@ -63,13 +64,21 @@ class LiveSource:
         self._error: VideoError | None = None
         self._thread: threading.Thread | None = None
         self._container: Any = None
+        began = time.monotonic()
         try:
             self._container = open_container()
             stream = video_stream(self._container, shown, options.limits)
+            if pipe is not None and pipe.interrupt is not None:
+                raise pipe.interrupt
         except BaseException as error:
             self.close()
+            if pipe is not None and pipe.interrupt is not None:
+                raise pipe.interrupt from None
             if isinstance(error, av.FFmpegError | OSError | ValueError):
-                raise VideoError(f"{shown} cannot be opened: {_hint(error, options)}") from error
+                # Some protocols turn the end of the patience into an error of their own.
+                waited = pipe is None and time.monotonic() - began >= options.timeout
+                why = self._explain(av.error.ExitError(0, "") if waited else error)
+                raise VideoError(f"{shown} cannot be opened: {why}") from error
             raise
         self._reader = FrameReader(self._container, stream, shown, options.limits, tolerant=True)
         self._info = SourceInfo(name, options.rate(frame_rate(stream)), None, live=True)
@@ -121,13 +130,19 @@ class LiveSource:
             self._thread.join(_PATIENCE)
 
     def _read(self) -> None:
-        choice = FrameChoice(self._options)
+        choice, began = FrameChoice(self._options), False
         try:
             for decoded in self._reader.frames():
                 if self._closed or choice.is_over(decoded.number):
                     break
                 if choice.takes(decoded.number, decoded.timestamp):
                     self._put(decoded)
+                began = True
+                if choice.is_over(decoded.number + 1):
+                    break  # the frame after it may never come
+        except StreamError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            self._error = VideoError(f"{self._shown}: the stream broke off: {self._explain(cause, began)}")
         except VideoError as error:
             self._error = error
         except Exception as error:  # a thread has nobody above it: whoever iterates is told
@@ -145,6 +160,19 @@ class LiveSource:
         if self._pipe is not None:
             self._pipe.close()
 
+    def _explain(self, error: Exception, began: bool = False) -> str:
+        """Returns what went wrong and what can be done about it; `began` tells that frames came before."""
+        import av
+
+        if isinstance(error, av.error.ExitError):
+            hint = "" if began else "; does the sender run, and is the address right?"
+            return f"nothing came for {self._options.timeout:g} s (--timeout){hint}"
+        if isinstance(error, av.error.ProtocolNotFoundError):
+            return "FFmpeg, as it was built for this PyAV, does not speak this protocol"
+        if self._pipe is not None and not began:
+            return f"{reason(error)}; a pipe needs a format that can be read as it comes, such as mpegts"
+        return reason(error)
+
     def _put(self, decoded: DecodedFrame) -> None:
         with self._changed:
             if not self._drop:
@@ -158,7 +186,11 @@ class LiveSource:
 
 
 class PipeFile:
-    """The reading end of a pipe as a file whose `read` can be hung up from another thread."""
+    """The reading end of a pipe as a file whose `read` can be hung up from another thread.
+
+    Attributes:
+        interrupt: What interrupted `read`, if it was: PyAV passes on errors, but not this.
+    """
 
     def __init__(self, descriptor: int, *, owned: bool) -> None:
         """Takes a file descriptor; `owned` ones are closed at the end."""
@@ -166,11 +198,17 @@ class PipeFile:
         self._wake, self._waker = os.pipe()
         self._lock = threading.Lock()
         self._open = True
+        self.interrupt: KeyboardInterrupt | None = None
 
     def read(self, size: int) -> bytes:
         """Returns what has come, at most `size` bytes; nothing at the end or once hung up."""
         while self._open:
-            ready, _, _ = select.select([self._descriptor, self._wake], [], [])
+            try:
+                ready, _, _ = select.select([self._descriptor, self._wake], [], [])
+            except KeyboardInterrupt as error:
+                self.interrupt = error
+                self.hang_up()
+                break
             if self._wake in ready:
                 break
             try:
@@ -194,11 +232,3 @@ class PipeFile:
                 if descriptor >= 0:
                     os.close(descriptor)
             self._wake = self._waker = self._descriptor = -1
-
-
-def _hint(error: Exception, options: ReadOptions) -> str:
-    import av
-
-    if isinstance(error, av.error.ExitError):
-        return f"nothing came for {options.timeout:g} s (--timeout); does the sender run, and is the address right?"
-    return reason(error)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import glob
 import json
 import math
-import shutil
+import os
 import stat
 import tempfile
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ from elysium.data.storage import FetchError, PrivateAddressError, TooLargeError,
 from elysium.errors import UsageError
 from elysium.inference import streams
 from elysium.inference.choice import ReadOptions
-from elysium.inference.files import MemorySource, PicturesSource, VideoFileSource
+from elysium.inference.files import Download, MemorySource, PicturesSource, VideoFileSource
 from elysium.inference.results import PixelBox, Source
 
 __all__ = ["Limits", "ReadOptions", "SourceSpec", "expand", "open_source", "source_name"]
@@ -136,11 +136,14 @@ def open_source(uri: str, options: ReadOptions | None = None) -> Source:
         raise UsageError(f"{streams.without_secrets(uri)}: the scheme {scheme!r} is unknown; there are {known}")
     if uri in ("", "-"):
         raise UsageError(f"{uri!r} is no source; `-` stands for a list of sources in the place of the only one")
-    return _open_path(uri, options)
+    try:
+        return _open_path(uri, options)
+    except OSError as error:
+        raise VideoError(f"{uri} cannot be opened: {error.strerror or error}") from error
 
 
 def _open_path(uri: str, options: ReadOptions) -> Source:
-    path = Path(uri).expanduser()
+    path = _path(uri)
     if path.is_dir():
         pictures = list_pictures(path)
         if not pictures:
@@ -149,6 +152,8 @@ def _open_path(uri: str, options: ReadOptions) -> Source:
     if path.exists():
         if stat.S_ISFIFO(path.stat().st_mode):
             return streams.open_fifo(path, options)
+        if not path.is_file():
+            raise VideoError(f"{path} is neither a file nor a folder nor a named pipe; a camera is named by its number")
         return _open_file(path, options)
     if not glob.has_magic(uri):
         raise VideoError(f"{path} does not exist")
@@ -158,24 +163,24 @@ def _open_path(uri: str, options: ReadOptions) -> Source:
     return PicturesSource(files, options, files[0].resolve().parent.name)
 
 
-def _open_file(path: Path, options: ReadOptions, name: str | None = None, folder: Path | None = None) -> Source:
+def _open_file(path: Path, options: ReadOptions, name: str | None = None, download: Download | None = None) -> Source:
     if path.suffix.lower() in SUFFIXES:
-        return PicturesSource([path], options, name or path.stem, folder)
-    return VideoFileSource(path, options, name, folder)
+        return PicturesSource([path], options, name or path.stem, download)
+    return VideoFileSource(path, options, name, download)
 
 
 def _download(uri: str, options: ReadOptions) -> Source:
     shown, name = streams.without_secrets(uri), name_of(uri)
     storage = storage_for(uri, s3_endpoint=options.s3_endpoint, allow_private_hosts=options.allow_private_hosts)
-    folder = Path(tempfile.mkdtemp(prefix="elysium-"))
+    download = Download(shown, Path(tempfile.mkdtemp(prefix="elysium-")))
+    # The name in the address is a stranger's: only its suffix is used, and that if it is plain.
+    suffix = PurePosixPath(name).suffix
+    file = download.folder / f"video{suffix if suffix[1:].isalnum() else ''}"
     try:
-        # The name in the address is a stranger's: only its suffix is used, and that if it is plain.
-        suffix = PurePosixPath(name).suffix
-        file = folder / f"video{suffix if suffix[1:].isalnum() else ''}"
         storage.fetch(uri, file, options.limits.max_file_bytes)
-        return _open_file(file, options, PurePosixPath(name).stem or "video", folder)
+        return _open_file(file, options, PurePosixPath(name).stem or "video", download)
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        download.remove()
         if isinstance(error, TooLargeError):
             limit = options.limits.max_file_bytes
             raise VideoError(f"{shown}: larger than the limit of {limit / 2**20:g} MiB (--max-file-bytes)") from error
@@ -185,7 +190,7 @@ def _download(uri: str, options: ReadOptions) -> Source:
         if isinstance(error, FetchError):
             raise VideoError(f"{shown}: {error}") from error
         if isinstance(error, VideoError):
-            raise VideoError(str(error).replace(str(folder / file.name), shown)) from error
+            raise download.error(error, file) from error
         raise
 
 
@@ -209,7 +214,9 @@ def _open_sample(name: str, options: ReadOptions) -> Source:
 def _matches(text: str) -> list[str]:
     """Returns what a glob stands for; anything else, and a path that looks like one but exists, is itself."""
     # In a URL, `?` begins the query; and what follows `sample:` or `pipe:` is no path.
-    if scheme_of(text) or not glob.has_magic(text) or Path(text).expanduser().exists():
+    if scheme_of(text) or text.startswith(("sample:", "pipe:")) or not glob.has_magic(text):
+        return [text]
+    if os.path.exists(_path(text)):  # noqa: PTH110 (Path.exists raises where a name is too long)
         return [text]
     files = _glob(text)
     pictures = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
@@ -222,10 +229,18 @@ def _matches(text: str) -> list[str]:
 
 
 def _glob(pattern: str) -> list[str]:
-    found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207 (the pattern may be absolute)
+    found = glob.glob(str(_path(pattern)), recursive=True)  # noqa: PTH207 (the pattern may be absolute)
     if not found:
         raise UsageError(f"{pattern} finds no file")
     return sorted(found, key=natural_key)
+
+
+def _path(text: str) -> Path:
+    """Returns the path; a name that begins with `~` and is nobody's home is a name like any other."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def _from_json(line: str, number: int) -> SourceSpec:

@@ -7,10 +7,10 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from elysium.data.decoding import options_for
 from elysium.data.limits import VideoError
+from elysium.data.storage import scheme_of
 from elysium.errors import UsageError
 from elysium.inference.choice import ReadOptions
 from elysium.inference.live import LiveSource, PipeFile
@@ -25,6 +25,9 @@ NETWORK: dict[str, dict[str, str]] = {
     "srt": {},
 }
 _PROTOCOLS = "rtp,rtsp,rtsps,rtmp,rtmps,srt,srtp,tcp,tls,udp"
+# A user and password at the beginning of an address. What follows a colon and is no port is a password, also if it
+# holds characters that should have been escaped: nothing of it may be seen.
+_USER = re.compile(r"^(?:[^/?#]*|[^/?#:\[]*:(?!\d+(?:[/?#]|$)).*)@")
 _CAMERAS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
 
@@ -55,14 +58,15 @@ def open_network(uri: str, options: ReadOptions) -> LiveSource:
     Raises:
         VideoError: If it cannot be opened, or nothing comes in time; the message holds no password.
     """
-    scheme = urlsplit(uri).scheme.lower()
+    scheme = scheme_of(uri)
+    address = scheme + uri[len(scheme) :]  # FFmpeg knows schemes in lower case only
 
     def open_container() -> Any:
         import av
 
         opening = options_for(options.limits)
         opening |= {"format_whitelist": opening["format_whitelist"] + ",rtsp", "protocol_whitelist": _PROTOCOLS}
-        return av.open(uri, options=opening | NETWORK[scheme], timeout=options.timeout, metadata_errors="replace")
+        return av.open(address, options=opening | NETWORK[scheme], timeout=options.timeout, metadata_errors="replace")
 
     return LiveSource(open_container, options, stream_name(uri), drop=True, shown=without_secrets(uri))
 
@@ -106,7 +110,7 @@ def stream_name(uri: str) -> str:
         >>> stream_name("rtsp://me:secret@camera.local:554/hall/1?channel=2")
         'camera.local-554-hall-1'
     """
-    return re.sub(r"[^\w.]+", "-", re.sub(r"^[^@/]*@", "", uri.partition("://")[2].partition("?")[0])).strip("-")
+    return re.sub(r"[^\w.]+", "-", without_secrets(uri).partition("://")[2]).strip("-")
 
 
 def without_secrets(uri: str) -> str:
@@ -117,8 +121,7 @@ def without_secrets(uri: str) -> str:
         'rtsp://camera.local:554/1'
     """
     scheme, sign, rest = uri.partition("://")
-    host, slash, path = rest.partition("?")[0].partition("/")
-    return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}"
+    return scheme + sign + re.split(r"[?#]", _USER.sub("", rest))[0]
 
 
 def _from_pipe(pipe: PipeFile, options: ReadOptions, name: str, shown: str) -> LiveSource:
@@ -127,12 +130,7 @@ def _from_pipe(pipe: PipeFile, options: ReadOptions, name: str, shown: str) -> L
 
         return av.open(pipe, options=options_for(options.limits), metadata_errors="replace")
 
-    try:
-        return LiveSource(open_container, options, name, drop=False, shown=shown, pipe=pipe)
-    except VideoError as error:
-        if "cannot be opened" not in str(error):
-            raise
-        raise VideoError(f"{error}; a pipe needs a format that can be read as it comes, such as mpegts") from error
+    return LiveSource(open_container, options, name, drop=False, shown=shown, pipe=pipe)
 
 
 def _camera_device(index: int, system: str) -> str:
