@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -235,6 +236,10 @@ def track(
     begun = time.perf_counter()
     outcomes = run.run()
     seconds = time.perf_counter() - begun
+    if run.reader_left:
+        # What is still in the buffer has nowhere to go; without this, Python says so when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     summary = _summary(engine, outcomes, run.num_new_frames, seconds)
     if meter is not None and run.num_new_frames:
         from elysium.model.roofline import find_roofline
@@ -477,9 +482,7 @@ def _first_frame(uri: str, read: ReadOptions) -> Image:
     raise UsageError(f"{uri} holds no frame")
 
 
-def _as_many_as_fit(
-    engine: Engine, clip: list[Image], question: Callable[[int], str], max_tokens: int
-) -> list[Image]:
+def _as_many_as_fit(engine: Engine, clip: list[Image], question: Callable[[int], str], max_tokens: int) -> list[Image]:
     """Returns as many frames of a clip, evenly spread, as the model's context takes."""
     from elysium.model.frames import spread
 
@@ -593,12 +596,11 @@ def _summary(engine: Engine, outcomes: list[Outcome], frames: int, seconds: floa
 
 
 def _tell(summary: dict[str, Any], outcomes: list[Outcome]) -> None:
-    parts = [f"{summary['frames']} frames in {summary['seconds']:.1f} s"]
     if summary["frames"]:
-        parts.append(f"{summary['frames_per_second']:.1f} frames/s, {summary['passes_per_frame']:.2f} passes/frame")
-    if summary["guesses_right"] is not None:
-        parts.append(f"{100 * summary['guesses_right']:.0f} % of guesses right")
-    click.echo(", ".join(parts), err=True)
+        speed = f"{summary['frames_per_second']:.1f} frames/s, {summary['passes_per_frame']:.2f} passes/frame"
+        right = summary["guesses_right"]
+        guesses = "" if right is None else f", {100 * right:.0f} % of guesses right"
+        click.echo(f"{summary['frames']} frames in {summary['seconds']:.1f} s, {speed}{guesses}", err=True)
     if "speed_of_light" in summary:
         click.echo(summary["speed_of_light"], err=True)
     for outcome in outcomes:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from elysium.errors import UsageError
 from elysium.inference.cache import SHARED, ClipCache
-from elysium.inference.drafts import MotionDraft
+from elysium.inference.drafts import MotionDraft, guesses_above
 from elysium.inference.grammar import AnswerState, BoxesState, ChoiceVocabulary, Options
 from elysium.model.cost import CostModel
 from elysium.model.roofline import Meter
@@ -29,6 +29,9 @@ _TOKEN_COST = {"cpu": 0.03}
 _TOKEN_COST_ACCELERATOR = 0.004
 # Tokens that a guessed choice has the model read, the fixed text behind it included.
 _TOKENS_PER_GUESS = 2.5
+# Of a guess with all before it, what a pass may ask for; above 1, nothing is guessed.
+_NO_GUESSES = 2.0
+_LEAST_CHANCES = (_NO_GUESSES, 0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
 
 
 @dataclass
@@ -252,7 +255,7 @@ class Decoder:
         return fresh
 
     def _pass(self, rows: Sequence[int], *, first: bool) -> None:
-        least = self._least_chance()
+        least = self._least_chance([self._rows[row] for row in rows])
         feeds = [[_feed(ask, least) for ask in self._rows[row].asks if not ask.answer.over] for row in rows]
         shared = [len(self._rows[row].embeddings) if first else 0 for row in rows]
         counts = [before + sum(len(feed.ids) for feed in of_row) for before, of_row in zip(shared, feeds, strict=True)]
@@ -301,14 +304,34 @@ class Decoder:
             self._work.add_pass(first, counts, used, logits, len(self._vocabulary.ids))
         self._choose(hidden, list(rows), feeds)
 
-    def _least_chance(self) -> float:
-        """Returns how probable a guess must be to be worth reading.
+    def _least_chance(self, jobs: Sequence[ClipJob]) -> float:
+        """Returns how probable guesses must be in this pass, so that most choices are made in its time.
 
-        Read rightly, it saves its question's share of a pass; a wrong one costs its tokens.
+        A pass takes longer the more tokens it reads, and all its rows take as long as the longest one.
         """
-        running = sum(not ask.answer.over for job in self._rows for ask in job.asks)
-        wasted = _TOKEN_COST.get(self._device.type, _TOKEN_COST_ACCELERATOR) * _TOKENS_PER_GUESS * running
-        return wasted / (1 + wasted)
+        rates = [
+            [
+                (ask.draft.rate if ask.draft is not None else 0.0, len(ask.pending))
+                for ask in job.asks
+                if not ask.answer.over
+            ]
+            for job in jobs
+        ]
+        token = _TOKEN_COST.get(self._device.type, _TOKEN_COST_ACCELERATOR)
+        best, best_least = 0.0, _NO_GUESSES
+        for least in _LEAST_CHANCES:
+            gain, longest = 0.0, 0.0
+            for row in rates:
+                length = 0.0
+                for rate, pending in row:
+                    guesses = guesses_above(rate, least) if least <= 1 else 0
+                    length += pending + _TOKENS_PER_GUESS * guesses
+                    gain += 1 + (rate * (1 - rate**guesses) / (1 - rate) if rate < 1 else guesses)
+                longest = max(longest, length)
+            speed = gain / (1 + token * len(rates) * longest)
+            if speed > best:
+                best, best_least = speed, least
+        return best_least
 
     def _as_attention(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
         if self._attention == "sdpa":

@@ -6,6 +6,7 @@ does not agree with is thrown away, so a bad guess costs time and never changes 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,6 +23,8 @@ _ALPHA, _BETA = 0.6, 0.3
 _FIRST_RATE = 0.5
 # Numbers that begin as written are looked for so far around a guess.
 _SEARCH = 12
+# No rate is taken for more than this.
+_SURE = 0.999
 
 Box = Sequence[float]
 
@@ -44,6 +47,11 @@ class MotionDraft:
         self._scores = [0.02, 0.01, 0.0]
         self._last: FloatArray | None = None
         self._rate = _FIRST_RATE
+
+    @property
+    def rate(self) -> float:
+        """Share of guesses that were right lately; 0 before there is anything to guess from."""
+        return 0.0 if self._last is None else self._rate
 
     @property
     def _best(self) -> _MotionModel:
@@ -78,12 +86,7 @@ class MotionDraft:
         Args:
             least_chance: A guess that is right with less probability costs more than it saves.
         """
-        if self._last is None:
-            return 0
-        budget, chance = 0, self._rate
-        while chance >= least_chance and budget < self._most:
-            budget, chance = budget + 1, chance * self._rate
-        return budget
+        return 0 if least_chance > 1 else min(guesses_above(self.rate, least_chance), self._most)
 
     def tokens(self, state: BoxesState) -> Callable[[BoxesState], int | None]:
         """Returns what guesses the next token of a state that goes on from `state`; None where nothing fits.
@@ -109,6 +112,20 @@ class MotionDraft:
             return None
 
         return guess
+
+
+def guesses_above(rate: float, least_chance: float) -> int:
+    """Returns how many guesses in a row are all right with at least a probability, each being right at a rate.
+
+    Example:
+        >>> guesses_above(0.9, 0.5), guesses_above(0.4, 0.5)
+        (6, 0)
+    """
+    if rate <= 0:
+        return 0
+    if rate >= _SURE:
+        rate = _SURE
+    return int(math.log(least_chance) / math.log(rate))
 
 
 def _moved_along(predicted: FloatArray, written: FloatArray) -> FloatArray:

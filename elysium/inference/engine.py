@@ -183,7 +183,7 @@ class Engine:
         """
         config = self.model.config
         # A prompt's ids hold a place for each token that is kept; on the grid, each patch takes a position.
-        extra = config.num_patches - config.num_kept if config.position_ids == "grid" else 0
+        extra = config.num_patches - config.tokens_per_frame if config.position_ids == "grid" else 0
         for count in range(most, 1, -1):
             if len(self._ids(question(count))) + count * extra + max_tokens <= config.max_positions:
                 return count

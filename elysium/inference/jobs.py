@@ -141,6 +141,10 @@ class TrackRun:
         jobs: From `plan`.
         options: The same for all videos.
         progress: Is told how far the run is.
+
+    Attributes:
+        num_new_frames: Followed by this run, without those of the one that it resumes.
+        reader_left: Whether standard output was closed by who reads it.
     """
 
     def __init__(self, engine: Engine, jobs: Sequence[Job], options: RunOptions, progress: Progress) -> None:
@@ -151,6 +155,7 @@ class TrackRun:
         self._outcomes: list[Outcome] = []
         self._opening = False
         self.num_new_frames = 0
+        self.reader_left = False
 
     def run(self) -> list[Outcome]:
         """Follows everything; a video that fails is told of and the others go on.
@@ -175,7 +180,7 @@ class TrackRun:
                         self._close(event.task, event.error)
             except BrokenPipeError:
                 # Who reads standard output has seen enough.
-                logger.debug("standard output was closed")
+                self.reader_left = True
             finally:
                 for task in list(self._open):
                     self._close(task, None, stopped=True)
@@ -210,7 +215,8 @@ class TrackRun:
         self._outcomes.append(outcome)
         self._progress.end(outcome.job.name)
         if outcome.status == "failed" and len(self._jobs) > 1:
-            logger.error("%s: %s", outcome.job.uri, outcome.error)
+            text = str(outcome.error)
+            logger.error("%s", text if outcome.job.uri in text else f"{outcome.job.uri}: {text}")
 
     def _stop(self) -> None:
         if self._opening:
