@@ -258,8 +258,10 @@ class Decoder:
         return fresh
 
     def _pass(self, rows: Sequence[int], *, first: bool) -> None:
-        # With a prompt, a guess would be read at the price of a prompt's token: it waits for the next pass.
-        least = _NO_GUESSES if first else self._least_chance([self._rows[row] for row in rows])
+        jobs = [self._rows[row] for row in rows]
+        # With prompts, where tokens rather than passes cost time, several questions' guesses wait for the next pass.
+        wait = first and sum(len(job.asks) for job in jobs) > 1
+        least = _NO_GUESSES if wait else self._least_chance(jobs)
         feeds = [[_feed(ask, least) for ask in self._rows[row].asks if not ask.answer.over] for row in rows]
         shared = [len(self._rows[row].embeddings) if first else 0 for row in rows]
         counts = [before + sum(len(feed.ids) for feed in of_row) for before, of_row in zip(shared, feeds, strict=True)]

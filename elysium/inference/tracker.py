@@ -465,7 +465,7 @@ class _Session:
         least = self._options.absent_below
         new: list[tuple[FloatArray | None, float]] = []
         for box, figure in zip(boxes[video.known :], sure[video.known :], strict=True):
-            absent = least is not None and figure < least
+            absent = least is not None and bool(figure < least)
             new.append((None if absent else box, float(figure)))
             target.lost = absent
             if not absent:
