@@ -254,6 +254,8 @@ def track(
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if any(outcome.status == "stopped" for outcome in outcomes):
         return 130
+    if len(outcomes) == 1 and failed:
+        return getattr(failed[0].error, "exit_code", 1)
     return 1 if failed else 0
 
 

@@ -193,11 +193,11 @@ class Decoder:
         work: Work | None = None,
     ) -> None:
         config = language_model.config.get_text_config()
-        self._attention: str = config._attn_implementation
-        if self._attention not in ("sdpa", "eager"):
+        attention: str = config._attn_implementation
+        if attention not in ("sdpa", "eager"):
             raise UsageError(
                 f"the engine needs attention that takes a mask a token (sdpa or eager), but the model runs "
-                f"{self._attention}; load it with attn_implementation='sdpa'"
+                f"{attention}; load it with attn_implementation='sdpa'"
             )
         _check_layers(config)
         self._body = language_model.get_decoder()
@@ -340,8 +340,7 @@ class Decoder:
         return best_least
 
     def _as_attention(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
-        if self._attention == "sdpa":
-            return mask
+        # As numbers also for sdpa, which would make them of a mask of bits in every layer anew.
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
     def _choose(self, hidden: Tensor, rows: list[int], feeds: list[list[_Feed]]) -> None:

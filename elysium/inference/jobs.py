@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+import torch
+
 from elysium.data.limits import VideoError
 from elysium.errors import ElysiumError, UsageError
 from elysium.inference.drawing import DrawOptions
@@ -92,7 +94,7 @@ class Outcome:
     job: Job
     status: Literal["done", "failed", "stopped", "skipped"]
     num_frames: int
-    error: str | None = None
+    error: Exception | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Returns plain data."""
@@ -101,7 +103,7 @@ class Outcome:
             "status": self.status,
             "frames": self.num_frames,
             "outputs": [str(output.path) for output in self.job.outputs],
-            "error": self.error,
+            "error": None if self.error is None else str(self.error),
         }
 
 
@@ -181,6 +183,11 @@ class TrackRun:
             except BrokenPipeError:
                 # Who reads standard output has seen enough.
                 self.reader_left = True
+            except torch.OutOfMemoryError as error:
+                raise ElysiumError(
+                    f"the device's memory is not enough: {str(error).splitlines()[0]} A smaller --batch-size, "
+                    "--max-videos or --clip-frames needs less; --resume goes on"
+                ) from error
             finally:
                 for task in list(self._open):
                     self._close(task, None, stopped=True)
@@ -192,7 +199,7 @@ class TrackRun:
             try:
                 video = _open(job, self._options)
             except (ElysiumError, OSError) as error:
-                self._tell(Outcome(job, "failed", 0, str(error)))
+                self._tell(Outcome(job, "failed", 0, error))
                 continue
             finally:
                 self._opening = False
@@ -209,7 +216,7 @@ class TrackRun:
         video = self._open.pop(task)
         video.finish(done=error is None and not stopped)
         status: Literal["done", "failed", "stopped"] = "stopped" if stopped else "failed" if error else "done"
-        self._tell(Outcome(video.job, status, video.num_frames, None if error is None else str(error)))
+        self._tell(Outcome(video.job, status, video.num_frames, error))
 
     def _tell(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)

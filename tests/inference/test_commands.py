@@ -222,7 +222,7 @@ def test_another_job_cannot_be_resumed(elysium, checkpoint, tmp_path):
     process.kill()
     process.communicate()
     code, _, error = elysium("track", video, "--expression", "a square", "--output", output, "--resume")
-    assert code == 1
+    assert code == 2
     assert "a circle" in error
     assert "a square" in error
 
