@@ -11,7 +11,8 @@ LLaMA tokenizer) never end their answer by themselves: they write as many tokens
 initial weights they write the same number again and again, so that guesses are easier than a trained model's; without
 guesses is what remains where none is right. The engine runs with guesses and without, in every round after plain;
 medians of the rounds are quoted. Peak memory is that of a process of its own for each case, over the same process with
-the model loaded. The last line is JSON.
+the model loaded. Tokens are those that plain writes and those that the engine reads, prompts included. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -122,9 +123,10 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
             row[name]["times_plain"] = round(row[name]["frames_per_second"] / row["plain"]["frames_per_second"], 2)
             entry = row[name]
             right = entry.get("guesses_right")
+            tokens = entry.get("tokens_read_per_frame", entry.get("tokens_written_per_frame"))
             print(
                 f"{objects:>7} {videos:>6} {name:<24}{entry['frames_per_second']:>9.2f}{entry['times_plain']:>7.1f}"
-                f"{entry['passes_per_frame']:>8.2f}{entry['tokens_per_frame']:>8.1f}"
+                f"{entry['passes_per_frame']:>8.2f}{tokens:>8.1f}"
                 f"{'' if right is None else f'{100 * right:.0f} %':>7}{entry.get('peak_mib', math.nan):>7.0f}"
             )
         cases.append(row)
@@ -143,7 +145,7 @@ def run_plain(arguments: argparse.Namespace, model: Any, processor: Any, seed: i
     return {
         "frames_per_second": frames / seconds,
         "passes_per_frame": passes / frames,
-        "tokens_per_frame": tokens / frames,
+        "tokens_written_per_frame": tokens / frames,
     }
 
 
@@ -179,7 +181,7 @@ def run_engine(engine: Engine, objects: int, videos: int, length: int, seed: int
     figures = {
         "frames_per_second": frames / seconds,
         "passes_per_frame": stats.passes / frames,
-        "tokens_per_frame": stats.tokens / frames,
+        "tokens_read_per_frame": stats.tokens / frames,
     }
     return figures | ({"guesses_right": stats.agreed / stats.guessed} if stats.guessed else {})
 
