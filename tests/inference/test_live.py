@@ -112,7 +112,15 @@ def test_a_named_pipe_waits_for_its_writer(tmp_path, stream):
     assert len(list(Path("/dev/fd").iterdir())) <= descriptors
 
 
-def test_waiting_for_a_writer_can_be_interrupted(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Started in the background, a shell's children ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_waiting_for_a_writer_can_be_interrupted(tmp_path, interruptible):
     path = tmp_path / "live.ts"
     os.mkfifo(path)
 
