@@ -51,6 +51,7 @@ def clip(rng, vocabulary, answers, drafts=None):
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.usefixtures("free_tokens")
 def test_guided_decoding_is_the_restricted_argmax_token_for_token(tokenizer, seed):
     # 12 models, each with 8 clips of 1 to 4 questions: 240 prompts for every tokenizer.
     rng = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ def noise(count, seed):
     return list(np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
 
 
+@pytest.mark.usefixtures("free_tokens")
 def test_a_thousand_boxes_are_the_same_with_and_without_guesses(parts):
     rng = np.random.default_rng(0)
     requests = []
