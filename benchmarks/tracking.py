@@ -8,8 +8,8 @@ Plain is what the official evaluation does: clip after clip and object after obj
 encoded again, `generate` without a grammar. As it does one thing at a time, its time for N objects in M videos is N x M
 times that for one, which is measured on a few tracks. Random models (--mid: about 100 million parameters and a given
 LLaMA tokenizer) never end their answer by themselves: they write as many tokens as a right answer has. With LLaMA's own
-initial weights they write the same number again and again, so that guesses are easier than a trained model's; without
-guesses is what remains where none is right. The engine runs with guesses and without, in every round after plain;
+initial weights they write the same number again and again, so that guesses are easier than a trained model's, and
+fewer digits are a choice. The engine runs with guesses and without, in every round after plain;
 medians of the rounds are quoted. Peak memory is that of a process of its own for each case, over the same process with
 the model loaded. Tokens are those that plain writes and those that the engine reads, prompts included. The last line is
 JSON.
