@@ -177,7 +177,15 @@ class PhaseSettings(Section):
     coordinate_smoothing: float = Field(
         0.0, ge=0, description="standard deviation of a coordinate's target, in steps of the box text; 0 is exact"
     )
+    history_noise: float = Field(
+        0.0,
+        ge=0,
+        description="how far the boxes of earlier frames, as the model reads them, drift from the truth a frame: "
+        "standard deviation in steps of the box text; 0 shows it the truth",
+    )
     num_visual_tokens: int | None = Field(None, ge=1, description="kept of each frame; None is the model's own")
+    learning_rates: dict[Part, float] = Field({}, description="of parts that do not learn at learning_rate")
+    adam_beta2: float = Field(0.999, gt=0, lt=1, description="decay of AdamW's second moment")
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
@@ -198,6 +206,16 @@ class PhaseSettings(Section):
             raise ValueError("mixture has no task with a weight above 0")
         if not self.trains:
             raise ValueError("trains is empty: name at least one of vision, selector, projector, llm")
+        for part, rate in self.learning_rates.items():
+            if part not in self.trains:
+                raise ValueError(
+                    f"learning_rates names {part}, which the phase does not train; trains has {self.trains}"
+                )
+            if not rate > 0:
+                raise ValueError(
+                    f"learning_rates gives {part} {rate}; a rate is above 0, and what is not to learn is "
+                    "left out of trains"
+                )
         for name in ("clip_frames", "clip_interval"):
             low, high = getattr(self, name)
             if not 1 <= low <= high:

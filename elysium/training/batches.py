@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import BatchFeature
 
+from elysium.errors import UsageError
 from elysium.model import ElysiumProcessor
 from elysium.model.processor import IGNORED
 from elysium.training.samples import Sample, TrackSamples
@@ -88,7 +89,7 @@ class Collator:
         With several, `attention_mask` is `(B, 1, L, L)`, true where a token (third axis) attends to another (fourth),
         and `position_ids` `(B, L)` is given.
         """
-        if all(len(sample.questions) == 1 for sample in samples):
+        if all(len(sample.questions) == 1 and sample.questions[0].history is None for sample in samples):
             return self._processor(
                 text=[sample.questions[0].prompt for sample in samples],
                 videos=[sample.frames for sample in samples],
@@ -121,7 +122,13 @@ class Collator:
         labels, positions, owners = [IGNORED] * cut, list(range(cut)), [_SHARED] * cut
         for number, (question, prompt) in enumerate(zip(sample.questions, encoded, strict=True), start=1):
             answer = self._processor.encode_answer(question.answer)
-            added = prompt[cut:] + answer
+            read = answer if question.history is None else self._processor.encode_answer(question.history)
+            if len(read) != len(answer):
+                raise UsageError(
+                    f"history_noise: {question.history!r} is {len(read)} tokens and {question.answer!r} {len(answer)}; "
+                    "it needs a tokenizer that writes each coordinate as one token, so set it to 0 for this model"
+                )
+            added = prompt[cut:] + read
             ids += added
             labels += [IGNORED] * (len(prompt) - cut) + answer
             positions += range(cut, cut + len(added))

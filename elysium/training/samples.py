@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from elysium.boxes import BoxCodec
+from elysium.boxes import BoxCodec, FloatArray
 from elysium.config import PhaseSettings
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.errors import ElysiumError
@@ -18,6 +18,8 @@ from elysium.model.frames import resize_frame
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
 
 _SINGLE_FRAME = (Task.REC, Task.REG)
+# Of the answers, where there is history noise: the model must also know how to go on from what is right.
+_DRIFTING = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ class Question:
         task: What is asked.
         prompt: With one `<image>` a frame.
         answer: What the model should say.
+        history: What it reads of its own answer while it learns to go on with it, as many tokens long; None is the
+            answer itself.
     """
 
     task: Task
     prompt: str
     answer: str
+    history: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class TrackSamples:
         for number in range(self._phase.questions):
             task = first if number == 0 else self._tasks[same_kind[int(rng.choice(len(same_kind), p=shares))]]
             phrasing = int(rng.integers(len(PHRASINGS[task])))
-            questions.append(self._question(task, order[number % len(order)], chosen, phrasing))
+            questions.append(self._question(task, order[number % len(order)], chosen, phrasing, rng))
         frames = np.stack([self._frame(record.frames[frame]) for frame in chosen])
         return Sample(tuple(questions), frames)
 
@@ -118,12 +123,19 @@ class TrackSamples:
             chosen = sample_clip(rng, len(record.frames), self._phase.clip_frames, self._phase.clip_interval)
         return task, record, chosen, rng
 
-    def _question(self, task: Task, record: TrackRecord, chosen: list[int], phrasing: int) -> Question:
+    def _question(
+        self, task: Task, record: TrackRecord, chosen: list[int], phrasing: int, rng: np.random.Generator
+    ) -> Question:
         boxes = np.array([record.box[frame] for frame in chosen])
         expression = record.object_description
         prompt = ask(task, len(chosen), expression=expression, box=boxes[0], phrasing=phrasing, codec=self._codec)
-        describes = task in (Task.REG, Task.VIDEO_REG)
-        return Question(task, prompt, description_answer(expression) if describes else boxes_answer(boxes, self._codec))
+        if task in (Task.REG, Task.VIDEO_REG):
+            return Question(task, prompt, description_answer(expression))
+        history = None
+        if self._phase.history_noise and rng.random() < _DRIFTING:
+            drifted = drift(rng, boxes, self._phase.history_noise / self._codec.scale)
+            history = boxes_answer(drifted, self._codec)
+        return Question(task, prompt, boxes_answer(boxes, self._codec), history)
 
     def _frame(self, name: str) -> npt.NDArray[np.uint8]:
         found = self._frames.get(name)
@@ -139,6 +151,26 @@ class TrackSamples:
 
 def _is_single(task: Task) -> bool:
     return task in _SINGLE_FRAME
+
+
+def drift(rng: np.random.Generator, boxes: FloatArray, deviation: float) -> FloatArray:
+    """Returns boxes as a model that loses its object little by little would have written them.
+
+    A model that reads the true boxes of earlier frames learns to copy the last one, which is nearly right and needs no
+    look at the frames; when it follows an object by itself, that is a box which never moves (exposure bias; Bengio et
+    al., 2015, "Scheduled Sampling"). Errors of a tracker are alike from frame to frame, so they are drawn as a random
+    walk: of the centre, and half as large of the corners.
+
+    Args:
+        rng: Draws.
+        boxes: Normalised, shape `(T, 4)`.
+        deviation: Of a step of the walk, in sides of the frame.
+    """
+    steps = rng.normal(0, deviation, size=(len(boxes), 2))
+    corners = rng.normal(0, deviation / 2, size=(len(boxes), 4))
+    walk = np.cumsum(np.tile(steps, 2) + corners, axis=0)
+    moved = np.clip(boxes + walk, 0, 1)
+    return np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
 
 
 def sample_clip(rng: np.random.Generator, length: int, frames: tuple[int, int], interval: tuple[int, int]) -> list[int]:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +19,7 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from elysium.config import PhaseSettings
+from elysium.config import Part, PhaseSettings
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.pipeline.workspace import sha256, write_atomic
@@ -92,6 +92,7 @@ def train_phase(
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(phase.warmup_ratio * phase.steps),
         weight_decay=phase.weight_decay,
+        adam_beta2=phase.adam_beta2,
         max_grad_norm=phase.max_grad_norm,
         logging_steps=phase.logging_steps,
         logging_nan_inf_filter=False,
@@ -113,6 +114,7 @@ def train_phase(
             train_dataset=NumberedSamples(samples, phase.steps * phase.batch_size),
             data_collator=Collator(processor),
             loss=CoordinateSmoothing(processor, phase.coordinate_smoothing) if phase.coordinate_smoothing else None,
+            rates=phase.learning_rates,
             callbacks=[recorder, _StopOnSignal(signals)],
         )
         # Plain lines instead of the library's own prints, which would go to standard output.
@@ -141,9 +143,26 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 class _ResumableTrainer(Trainer):
-    def __init__(self, *args: Any, loss: CoordinateSmoothing | None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, loss: CoordinateSmoothing | None, rates: Mapping[Part, float], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._loss = loss
+        self._rates = rates
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Returns the library's optimiser, with groups of their own for parts that have a rate of their own."""
+        if self.optimizer is None:
+            super().create_optimizer(model)
+            groups = self.optimizer.param_groups
+            for part, rate in self._rates.items():
+                chosen = set(self.model.part(part).parameters())
+                for group in list(groups):
+                    moved = [value for value in group["params"] if value in chosen]
+                    group["params"] = [value for value in group["params"] if value not in chosen]
+                    groups.append({**group, "params": moved, "lr": rate})
+            groups[:] = [group for group in groups if group["params"]]
+        return self.optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset: NumberedSamples = self.train_dataset if train_dataset is None else train_dataset

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from elysium.pipeline.steps import dependencies, step
 from elysium.pipeline.workspace import Workspace
@@ -43,11 +44,21 @@ def elysium():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, elysium):
-    """The workspace of a toy run that went through the local runner, and the JSON it ended with."""
-    home = tmp_path_factory.mktemp("home")
-    result = elysium("pipeline", "run", "--preset", TOY, "--workspace", home / "first", "--json", cwd=home, check=0)
-    return Workspace.at(home / "first"), json.loads(result.stdout.splitlines()[-1])
+def finished(tmp_path_factory, elysium, worker_id):
+    """The workspace of a toy run that went through the local runner, and the JSON it ended with.
+
+    Made once, whichever of pytest's processes asks first; the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "finished"
+    shown = home / "shown.json"
+    with FileLock(f"{home}.lock"):
+        if not shown.exists():
+            home.mkdir(exist_ok=True)
+            arguments = ("pipeline", "run", "--preset", TOY, "--workspace", home / "first", "--json")
+            result = elysium(*arguments, cwd=home, check=0)
+            shown.write_text(result.stdout.splitlines()[-1])
+    return Workspace.at(home / "first"), json.loads(shown.read_text())
 
 
 @pytest.fixture

@@ -64,16 +64,19 @@ def test_the_dag_explains_itself_and_runs_once_at_a_time(dag):
     assert dag["dags"]["elysium_retrain"]["max_active_runs"] == 1
 
 
-def test_a_run_through_airflow_gives_the_same_data_and_model_as_the_local_runner(finished, elysium, toy, tmp_path):
-    _, local = finished
-    arguments = ("pipeline", "run", "--runner", "airflow", "--preset", toy, "--workspace", tmp_path / "run", "--json")
-    result = elysium(*arguments, cwd=tmp_path, check=0)
+def test_a_run_through_airflow_is_the_local_one_again_and_compared_with_it(finished, elysium, toy):
+    place, local = finished
+    arguments = ("--runner", "airflow", "--preset", toy, "--workspace", place.home / "second", "--json")
+    result = elysium("pipeline", "run", *arguments, cwd=place.home, check=0)
     shown = json.loads(result.stdout.splitlines()[-1])
     assert list(shown["steps"]) == [row.name for row in STEPS]
     assert shown["data_hash"] == local["data_hash"]
-    assert shown["metrics"] == local["metrics"]
+    assert shown["metrics"] == local["metrics"], "the same data, settings and machine train the same model"
     assert Path(shown["report"]).is_file()
-    assert (tmp_path / "airflow" / "airflow.db").is_file(), "Airflow's home is beside the runs"
+    assert (place.home / "airflow" / "airflow.db").is_file(), "Airflow's home is beside the runs"
+    if local["decision"]["promoted"]:
+        assert shown["decision"]["champion_before"] == local["decision"]["version"]
+        assert any(check["kind"] == "regression" for check in shown["decision"]["checks"])
 
 
 def test_a_refused_gate_stops_the_dag_with_3_and_its_reason(elysium, toy, tmp_path):

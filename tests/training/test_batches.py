@@ -2,15 +2,17 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from training_data import settings, write_snapshot
 
 from elysium.errors import UsageError
 from elysium.model import build_model
+from elysium.prompts import Task, ask, boxes_answer
 from elysium.training.batches import Collator, GroupedOrder
 from elysium.training.losses import CoordinateSmoothing
-from elysium.training.samples import Sample, TrackSamples
+from elysium.training.samples import Question, Sample, TrackSamples
 
 SEVERAL = ("training.finetune.questions=3", "training.finetune.clip_interval=[1, 1]")
 
@@ -56,6 +58,26 @@ def test_a_question_does_not_see_the_answer_to_another(supply, parts):
         before, after = model(**batch).logits[0], model(**changed).logits[0]
     assert not torch.allclose(before[first], after[first])
     assert torch.equal(before[ends[0] + 1 :], after[ends[0] + 1 :])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_model_reads_the_history_and_learns_the_answer(parts, count):
+    _, processor = parts
+    frames = np.zeros((2, 32, 32, 3), np.uint8)
+    prompt = ask(Task.RSOT, 2, expression="a red circle")
+    answer, history = (boxes_answer([[x, 0.1, 0.5, 0.6]] * 2) for x in (0.1, 0.2))
+    batch = Collator(processor)([Sample((Question(Task.RSOT, prompt, answer, history),) * count, frames)])
+    learnt = batch["labels"][0] != -100
+    assert processor.decode(batch["labels"][0][learnt], skip_special_tokens=True) == answer * count
+    assert processor.decode(batch["input_ids"][0][learnt], skip_special_tokens=True) == history * count
+
+
+def test_a_history_of_another_length_is_refused(parts):
+    _, processor = parts
+    frames, prompt = np.zeros((2, 32, 32, 3), np.uint8), ask(Task.RSOT, 2, expression="a red circle")
+    answer, history = (boxes_answer([[0.1, 0.1, 0.5, 0.6]] * number) for number in (2, 1))
+    with pytest.raises(UsageError, match=r"history_noise.* set it to 0"):
+        Collator(processor)([Sample((Question(Task.RSOT, prompt, answer, history),), frames)])
 
 
 def test_sharing_frames_saves_most_of_the_tokens(supply, parts):

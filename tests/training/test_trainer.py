@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from training_data import SETTINGS, settings, write_snapshot
 
-from elysium.errors import ElysiumError
+from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model
 from elysium.training.phases import freeze
 from elysium.training.samples import TrackSamples
@@ -81,6 +82,26 @@ def test_frozen_parts_do_not_move_and_trained_ones_do(snapshot, tmp_path):
     assert same(before.language_model, model.language_model)
     assert not same(before.projector, model.projector)
     assert not same(before.selector, model.selector)
+
+
+def test_a_part_learns_at_its_own_rate_and_goes_on_at_it(snapshot, tmp_path):
+    before, _ = build_model(settings().model, 0)
+    slow = "training.finetune.learning_rates={vision: 1e-30}"
+    model, history = train(snapshot, tmp_path, slow)
+    torch.testing.assert_close(before.vision_tower.state_dict(), model.vision_tower.state_dict())
+    assert not same(before.language_model, model.language_model)
+    shutil.rmtree(tmp_path / "checkpoint-8")
+    again, resumed = train(snapshot, tmp_path, slow)
+    assert same(model, again)
+    assert resumed == history
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"), [("{vision: 0}", "a rate is above 0"), ("{selector: 1e-3}", "does not train")]
+)
+def test_rates_that_cannot_be_are_refused(rates, message):
+    with pytest.raises(UsageError, match=message):
+        settings(f"training.finetune.learning_rates={rates}", "training.finetune.trains=[vision, llm]")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

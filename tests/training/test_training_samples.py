@@ -7,7 +7,7 @@ from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model
 from elysium.prompts import Task
 from elysium.training.phases import check_lengths, freeze, set_token_budget
-from elysium.training.samples import TrackSamples, sample_clip
+from elysium.training.samples import TrackSamples, drift, sample_clip
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,36 @@ def test_answers_are_the_boxes_of_the_frames_that_are_shown(snapshot):
         boxes = BoxCodec().decode(question.answer)
         assert len(boxes) == len(sample.frames) == supply.num_frames(index) == question.prompt.count("<image>")
         assert BoxCodec().encode(boxes[0]) in question.prompt
+
+
+def test_the_history_drifts_from_the_truth_and_the_answer_does_not(snapshot):
+    mixture = "training.finetune.mixture={sot: 1.0, video-reg: 0.2}"
+    quiet, noisy = samples(snapshot, mixture), samples(snapshot, mixture, "training.finetune.history_noise=4.0")
+    drifting = 0
+    for index in range(200):
+        said, question = quiet[index].questions[0], noisy[index].questions[0]
+        assert said.history is None
+        assert (said.prompt, said.answer) == (question.prompt, question.answer)
+        if question.task is Task.VIDEO_REG:
+            assert question.history is None
+        elif question.history is not None:
+            drifting += 1
+            heard, truth = BoxCodec().decode(question.history), BoxCodec().decode(question.answer)
+            assert len(heard) == len(truth)
+            assert np.isfinite(heard).all()
+            assert (heard[:, :2] <= heard[:, 2:]).all()
+    assert 40 < drifting < 140, "about half of the tracks"
+
+
+def test_a_drifting_history_is_the_further_off_the_longer_it_goes_on():
+    rng = np.random.default_rng(0)
+    still = np.tile([0.45, 0.45, 0.55, 0.55], (8, 1))
+    walks = np.stack([drift(rng, still, 0.01) for _ in range(4000)]) - still
+    centres = (walks[..., :2] + walks[..., 2:]) / 2
+    # Of a frame's step: the centre's own variance, and the mean of two corners' quarter of it.
+    expected = 0.01 * np.sqrt(1.125 * np.arange(1, 9))
+    np.testing.assert_allclose(centres.std(axis=(0, 2)), expected, rtol=0.05)
+    assert abs(np.corrcoef(centres[:, 6, 0], centres[:, 7, 0])[0, 1]) > 0.9
 
 
 def test_questions_are_put_in_several_ways(snapshot):
