@@ -1,6 +1,6 @@
 """What goes beyond the paper, with and without, on held-out simulated clips: --absent-below, --zoom and --multi.
 
-    python benchmarks/beyond.py [--checkpoint models:/elysium@champion] [--clips 60] [--output FILE]
+    python benchmarks/beyond.py [--checkpoint nano] [--clips 60] [--output FILE]
 
 absent: clips in which the named object leaves the frame, played forward and then backward, so that it comes back; the
 object is given by box and name. A frame is right if the object is there and its box overlaps the true one by half, or
@@ -36,7 +36,7 @@ SIDE, WIDE = 128, 640
 def main() -> None:
     """Prints the tables, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="models:/elysium@champion")
+    parser.add_argument("--checkpoint", default="nano")
     parser.add_argument("--home", type=Path, default=Path("runs"))
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--output", type=Path)

@@ -92,7 +92,7 @@ def main() -> None:
 
 def measure(name: str, folder: Path, steps: int) -> dict[str, float]:
     """Trains and measures one candidate; returns its figures."""
-    sizes = ["model.llm.hidden_size=96", "model.llm.num_hidden_layers=3"]
+    sizes = ["model.init_from=null", "model.llm.hidden_size=96", "model.llm.num_hidden_layers=3"]
     selector, kept = REFERENCES.get(name, ("gated", KEPT))
     study = Study(
         load_settings("nano", sizes).model,

@@ -72,7 +72,7 @@ class Case:
 
     def __init__(self, preset: str, selector: str, kept: int, frames: int) -> None:
         settings = load_settings(preset).model
-        changes: dict[str, Any] = {"selector": selector}
+        changes: dict[str, Any] = {"selector": selector, "init_from": None}
         if selector != "none":
             changes["num_visual_tokens"] = kept
         self.model, processor = build_model(settings.model_copy(update=changes), seed=0)

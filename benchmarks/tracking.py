@@ -1,6 +1,6 @@
 """The tracking engine beside plain `generate`, in one run: frames a second, passes, tokens and memory.
 
-    python benchmarks/tracking.py [--checkpoint models:/elysium@champion] [--output FILE]
+    python benchmarks/tracking.py [--checkpoint nano] [--output FILE]
     python benchmarks/tracking.py --mid ../shared/reference/tokenizer --frames 15
     python benchmarks/tracking.py --length 10000 --checkpoint CKPT      peak memory on a long 720p video
 
@@ -67,7 +67,7 @@ Track = tuple[list[Image], tuple[float, ...]]
 def main() -> None:
     """Prints the table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="models:/elysium@champion")
+    parser.add_argument("--checkpoint", default="nano")
     parser.add_argument("--home", type=Path, default=Path("runs"))
     parser.add_argument(
         "--mid", type=Path, metavar="TOKENIZER", help="a random model of 100 million parameters instead"

@@ -128,7 +128,11 @@ class LlmSettings(Section):
 class ModelSettings(Section):
     """The model that training starts from."""
 
-    init_from: str | None = Field(None, description="a checkpoint to start from; None builds one of the parts below")
+    init_from: str | None = Field(
+        None,
+        description="a checkpoint to start from: a folder, or `nano`, which Elysium carries; None builds one of the "
+        "parts below",
+    )
     vision: VisionSettings = VisionSettings()
     llm: LlmSettings = LlmSettings()
     selector: Literal["gated", "mixed", "strided", "concat", "cross_attention", "none"] = "gated"
@@ -163,12 +167,46 @@ class ModelSettings(Section):
         return self
 
 
-class PhaseSettings(Section):
-    """One training phase (PROTOCOL §4)."""
+class Schedule(Section):
+    """How long and how fast something is trained."""
 
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     batch_size: int = Field(16, ge=1)
+    adam_beta2: float = Field(0.999, gt=0, lt=1, description="decay of AdamW's second moment")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    logging_steps: int = Field(10, ge=1)
+    save_steps: int = Field(50, ge=1, description="a resumable checkpoint every so many steps")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="what is computed in; weights stay float32; auto is bfloat16 on a GPU and float32 on a CPU"
+    )
+    compile: bool = Field(
+        False, description="compile the model first: a minute that long phases win back; a CPU needs a C++ compiler"
+    )
+
+
+class TowerSettings(Schedule):
+    """Teaching a vision tower by itself, on frames of simulated clips of its own (docs/training.md)."""
+
+    steps: int = Field(6000, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    batch_size: int = Field(64, ge=1)
+    adam_beta2: float = Field(0.98, gt=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    logging_steps: int = Field(100, ge=1)
+    save_steps: int = Field(500, ge=1)
+    num_clips: int = Field(8000, ge=1)
+    num_held_out_clips: int = Field(100, ge=1)
+    clip_frames: int = Field(24, ge=2)
+    clip_interval: int = Field(3, ge=1, description="every so many frames of a clip are shown")
+    coordinate_deviation: float = Field(1.5, gt=0, description="of a box side's target, in hundredths of the frame")
+
+
+class PhaseSettings(Schedule):
+    """One training phase (PROTOCOL §4)."""
+
     trains: tuple[Part, ...] = ("vision", "selector", "projector", "llm")
     mixture: dict[str, float] = Field(description="weights of the tasks: sot, rsot, rec, reg, video-reg, vqa")
     clip_frames: tuple[int, int] = Field((2, 8), description="fewest and most frames of a clip, drawn uniformly")
@@ -185,12 +223,6 @@ class PhaseSettings(Section):
     )
     num_visual_tokens: int | None = Field(None, ge=1, description="kept of each frame; None is the model's own")
     learning_rates: dict[Part, float] = Field({}, description="of parts that do not learn at learning_rate")
-    adam_beta2: float = Field(0.999, gt=0, lt=1, description="decay of AdamW's second moment")
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    logging_steps: int = Field(10, ge=1)
-    save_steps: int = Field(50, ge=1, description="a resumable checkpoint every so many steps")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -224,8 +256,9 @@ class PhaseSettings(Section):
 
 
 class TrainingSettings(Section):
-    """The three phases, and what they share."""
+    """The three phases, what may come before them, and what they share."""
 
+    tower: TowerSettings = TowerSettings()
     warmup: PhaseSettings
     pretrain: PhaseSettings
     finetune: PhaseSettings

@@ -65,10 +65,10 @@ def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], 
 _engine_options = _together(
     click.option(
         "--checkpoint",
-        default="models:/elysium@champion",
-        show_default=True,
+        default=None,
         metavar="CKPT",
-        help="A folder, OWNER/NAME[@REVISION] on the Hugging Face hub, or models:/NAME@ALIAS in the registry.",
+        help="A folder; nano, which Elysium carries; OWNER/NAME[@REVISION] on the Hugging Face hub; or "
+        "models:/NAME@ALIAS in the registry. By default the registry's champion, and nano before there is one.",
     ),
     click.option(
         "--home",

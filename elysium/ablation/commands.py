@@ -60,7 +60,8 @@ def ablate(
     from elysium.ablation.study import SCALES, Study, plan_cells, run_study
     from elysium.config import load_settings
 
-    settings = load_settings(preset, overrides).model
+    # Every cell begins anew.
+    settings = load_settings(preset, overrides).model.model_copy(update={"init_from": None})
     if settings.vision.weights or settings.llm.weights:
         raise UsageError(f"the preset {preset} starts from pre-trained weights; the ablation builds its own: use nano")
     names, places = selectors.split(","), positions.split(",")

@@ -75,7 +75,10 @@ def score_command(
     "--data", type=_FOLDER, required=True, help="Folder with evaluation.jsonl and its frames, e.g. RUN/snapshot/data."
 )
 @click.option(
-    "--checkpoint", type=_FOLDER, required=True, help="A checkpoint folder, e.g. RUN/checkpoints/finetune/model."
+    "--checkpoint",
+    required=True,
+    metavar="CKPT",
+    help="A folder, e.g. RUN/checkpoints/finetune/model; nano, which Elysium carries; or models:/NAME@ALIAS in runs/.",
 )
 @click.option(
     "--output",
@@ -86,7 +89,7 @@ def score_command(
 @set_option
 @json_option
 def run_command(
-    task: str, data: Path, checkpoint: Path, output: Path, overrides: tuple[str, ...], as_json: bool
+    task: str, data: Path, checkpoint: str, output: Path, overrides: tuple[str, ...], as_json: bool
 ) -> None:
     r"""Measure a checkpoint on one task, with the baselines beside it.
 
@@ -99,12 +102,13 @@ def run_command(
 
     from elysium.config import load_settings
     from elysium.evaluation.tasks import evaluate_task, load_sets, open_engine, prediction_lines
+    from elysium.inference.checkpoints import find_checkpoint
     from elysium.pipeline.workspace import write_atomic
 
     settings = load_settings("nano", overrides)
     wanted = {"reg": "video-reg"}.get(task, task)
     sets = load_sets(data, settings.evaluate, tasks=tuple(f"{wanted}-{kind}" for kind in ("simulated", "real")))
-    engine = open_engine(checkpoint, settings.evaluate)
+    engine = open_engine(find_checkpoint(checkpoint, Path("runs")), settings.evaluate)
     results = {
         name: evaluate_task(name, records, data, engine, settings.evaluate, settings.seed)
         for name, records in sets.items()

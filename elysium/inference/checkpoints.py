@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from elysium.checkpoints import checkpoint_folder
 from elysium.errors import ElysiumError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHAMPION = "models:/elysium@champion"
+SHIPPED = "nano"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _REGISTERED = re.compile(r"models:/(?P<model>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -30,8 +32,9 @@ class EngineOptions:
     """Which model answers, and how it runs.
 
     Attributes:
-        checkpoint: A folder; `OWNER/NAME` or `OWNER/NAME@REVISION` on the Hugging Face hub; or
-            `models:/NAME@ALIAS` or `models:/NAME/VERSION` in the registry.
+        checkpoint: A folder; `nano`, which Elysium carries; `OWNER/NAME` or `OWNER/NAME@REVISION` on the Hugging Face
+            hub; or `models:/NAME@ALIAS` or `models:/NAME/VERSION` in the registry. None is the registry's champion, and
+            `nano` before there is a registry.
         home: The folder with the local registry.
         tracking_uri: MLflow server; None takes the registry in `home`.
         device: As torch names it; `auto` is the first GPU, or the CPU.
@@ -41,7 +44,7 @@ class EngineOptions:
         drafts: Whether boxes are guessed from the motion so far.
     """
 
-    checkpoint: str = CHAMPION
+    checkpoint: str | None = None
     home: Path = Path("runs")
     tracking_uri: str | None = None
     device: str = "auto"
@@ -69,19 +72,23 @@ def open_engine(options: EngineOptions) -> Engine:
     return Engine(*parts, options.clip_frames, options.batch_size, drafts=options.drafts)
 
 
-def find_checkpoint(name: str, home: Path, tracking_uri: str | None = None) -> Path:
+def find_checkpoint(name: str | None, home: Path, tracking_uri: str | None = None) -> Path:
     """Returns the folder of a checkpoint, fetched if it is elsewhere; arguments as in `EngineOptions`.
 
     Raises:
         UsageError: If the name means none.
         ElysiumError: If it cannot be fetched.
     """
+    if name is None and tracking_uri is None and not _has_registry(home):
+        logger.info("there is no registry in %s yet: the %s that Elysium carries answers", home.resolve(), SHIPPED)
+        name = SHIPPED
+    name = name or CHAMPION
     registered = _REGISTERED.fullmatch(name)
     if registered:
         return _find_registered(registered, home, tracking_uri)
     if name.startswith("models:"):
         raise UsageError(f"{name} names no version; write models:/NAME@ALIAS or models:/NAME/VERSION")
-    path = Path(name).expanduser()
+    path = checkpoint_folder(Path(name).expanduser())
     if path.is_dir():
         return path
     if path.exists():
@@ -122,12 +129,16 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
+def _has_registry(home: Path) -> bool:
+    return (home / "mlflow" / "mlflow.db").is_file()
+
+
 def _find_registered(name: re.Match[str], home: Path, tracking_uri: str | None) -> Path:
     from elysium.config import RegistrySettings
     from elysium.registry.models import checkpoint_of, find
     from elysium.registry.store import open_store
 
-    if tracking_uri is None and not (home / "mlflow" / "mlflow.db").is_file():
+    if tracking_uri is None and not _has_registry(home):
         raise UsageError(
             f"{name[0]}: there is no registry in {home.resolve()}. `make run` trains a model and fills one; or name a "
             "checkpoint folder with --checkpoint, the folder with the runs with --home, or a server with --tracking-uri"

@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from elysium.checkpoints import checkpoint_folder
 from elysium.config import LlmSettings, ModelSettings, VisionSettings
 from elysium.errors import UsageError
 from elysium.model.configuration import ElysiumConfig
@@ -49,7 +50,9 @@ def build_model(settings: ModelSettings, seed: int) -> tuple[ElysiumForCondition
         UsageError: If `init_from` is no checkpoint folder, weights cannot be loaded, or sizes contradict them.
     """
     if settings.init_from is not None:
-        return load_checkpoint(settings.init_from)
+        model, processor = load_checkpoint(checkpoint_folder(settings.init_from))
+        _check_checkpoint(settings, model.config)
+        return model, processor
     tokenizer, image_token = _tokenizer(settings.llm)
     config = model_config(settings, len(tokenizer), image_token)
     config.text_config.update(
@@ -208,6 +211,23 @@ def _check_sizes(
                 "leave it out"
             )
     return config
+
+
+def _check_checkpoint(settings: ModelSettings, config: ElysiumConfig) -> None:
+    """Checks that what the settings say of the backbones is what the checkpoint has."""
+    for section, stated, found in (
+        ("vision", settings.vision, config.vision_config),
+        ("llm", settings.llm, config.text_config),
+    ):
+        for name in sorted(
+            stated.model_fields_set & stated.model_dump(exclude={"weights", "tokenizer", "config"}).keys()
+        ):
+            value, has = getattr(stated, name), getattr(found, name, None)
+            if has is not None and value not in (None, has):
+                raise UsageError(
+                    f"model.{section}.{name} is {value!r}, but the checkpoint {settings.init_from} has {has!r}; leave "
+                    "the setting out, or set model.init_from=null to begin with a new model"
+                )
 
 
 def _pretrained(weights: str | None, config: PreTrainedConfig, mapping: Any) -> nn.Module | None:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -299,6 +299,15 @@ def sha256(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Makes a folder that is either whole or not there: `write` fills a scratch one, which then takes its place."""
+    scratch = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    write(scratch)
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.rename(folder)
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -52,8 +52,7 @@ def run_command(
     from elysium.config import load_settings
     from elysium.training.step import train_folder
 
-    if output.exists() and any(output.iterdir()) and not resume:
-        raise UsageError(f"{output} is not empty; name another folder, or go on with it by --resume")
+    _check_output(output, resume)
     changes = [*overrides, *([f"model.init_from={init_from}"] if init_from else [])]
     history = train_folder(load_settings(preset, changes), recipe, data, output)
     result = {"steps": history[-1]["step"] if history else 0, "loss": history[-1]["loss"] if history else None}
@@ -62,6 +61,44 @@ def run_command(
     )
     if as_json:
         print_json({**result, "model": str(output / "model")})
+
+
+@train.command("tower")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="For model/ and the curve."
+)
+@click.option("--resume", is_flag=True, help="Go on with what an earlier run left in --output.")
+@click.option("--preset", default="nano", show_default=True, help="Preset, or a YAML file.")
+@set_option
+@json_option
+def tower_command(output: Path, resume: bool, preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    r"""Teach a new vision tower what simulated frames show, so that the phases have something to start from.
+
+    It stands in for weights such as CLIP's; name it as model.vision.weights.
+
+    \b
+    Example:
+      elysium train tower --output tower
+      elysium train run warmup --set model.vision.weights=tower/model --data runs/x/snapshot/data --output warm
+    """
+    from elysium.config import load_settings
+    from elysium.training.tower import train_tower
+
+    _check_output(output, resume)
+    result = train_tower(load_settings(preset, overrides), output)
+    colours, shapes, sizes = (100 * share for share in result.words)
+    click.echo(
+        f"tower: held-out boxes overlap the truth by {result.mean_iou:.3f}, right colours {colours:.1f} %, shapes "
+        f"{shapes:.1f} %, sizes {sizes:.1f} %; the tower is in {output / 'model'}",
+        err=True,
+    )
+    if as_json:
+        print_json({"mean_iou": result.mean_iou, "words": result.words, "model": str(output / "model")})
+
+
+def _check_output(output: Path, resume: bool) -> None:
+    if output.exists() and any(output.iterdir()) and not resume:
+        raise UsageError(f"{output} is not empty; name another folder, or go on with it by --resume")
 
 
 @train.command("plan")

@@ -12,7 +12,7 @@ import torch
 from elysium.config import PhaseSettings, Settings
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, build_model, load_checkpoint
 from elysium.pipeline.steps import StepContext, StepResult
-from elysium.pipeline.workspace import write_atomic
+from elysium.pipeline.workspace import publish_folder, write_atomic
 from elysium.registry.tracking import phase_run
 from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
 from elysium.training.samples import TrackSamples
@@ -109,13 +109,13 @@ def train_folder(settings: Settings, name: str, data: Path, output: Path) -> lis
 
 def save_model(model: ElysiumForConditionalGeneration, processor: ElysiumProcessor, folder: Path) -> None:
     """Writes a checkpoint folder that is either whole or not there."""
-    scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    model.requires_grad_(True)
-    model.save_pretrained(scratch)
-    processor.save_pretrained(scratch)
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
+
+    def write(scratch: Path) -> None:
+        model.requires_grad_(True)
+        model.save_pretrained(scratch)
+        processor.save_pretrained(scratch)
+
+    publish_folder(folder, write)
 
 
 def _data_hash(context: StepContext) -> str:

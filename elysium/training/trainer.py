@@ -10,16 +10,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from torch.utils.data import Sampler
+from torch import nn
+from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from elysium.config import Part, PhaseSettings
+from elysium.config import Part, PhaseSettings, Schedule
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.pipeline.workspace import sha256, write_atomic
@@ -82,39 +84,93 @@ def train_phase(
             f"questions={phase.questions} needs attention that takes a mask a token (sdpa or eager), but the model "
             f"runs {model.config.text_config._attn_implementation}; set questions to 1"
         )
+    supply = Supply(
+        NumberedSamples(samples, phase.steps * phase.batch_size),
+        GroupedOrder(samples, phase.steps * phase.batch_size, phase.batch_size, seed),
+        Collator(processor),
+    )
+    loss = CoordinateSmoothing(processor, phase.coordinate_smoothing) if phase.coordinate_smoothing else None
+    return fit(model, supply, phase, folder, seed, log_metrics, loss=loss, rates=phase.learning_rates)
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What is trained on.
+
+    Attributes:
+        dataset: Numbered samples.
+        order: Their numbers as they are trained on; None takes them one after the other.
+        collate: Makes a batch of samples; None stacks them.
+    """
+
+    dataset: Dataset[Any]
+    order: Sampler[int] | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+
+
+def fit(
+    model: nn.Module,
+    supply: Supply,
+    schedule: Schedule,
+    folder: Path,
+    seed: int,
+    log_metrics: LogMetrics | None = None,
+    *,
+    loss: CoordinateSmoothing | None = None,
+    rates: Mapping[Part, float] | None = None,
+) -> list[dict[str, float]]:
+    """Trains anything that returns a loss, as `train_phase` does, and with its errors.
+
+    Args:
+        model: Trained in place.
+        supply: Of one process.
+        schedule: Steps, rates, batch size.
+        folder: For resumable checkpoints.
+        seed: Of whatever is random in training beside the samples.
+        log_metrics: Takes the figures of a step, and the step.
+        loss: Of logits and labels; None takes the model's own.
+        rates: Of parts that do not learn at the schedule's.
+
+    Returns:
+        The curve: step, loss, learning_rate, grad_norm at every logged step.
+    """
     for handler in (transformers_logging.disable_progress_bar, transformers_logging.set_verbosity_error):
         handler()
     arguments = TrainingArguments(
         output_dir=str(folder),
-        max_steps=phase.steps,
-        per_device_train_batch_size=phase.batch_size,
-        learning_rate=phase.learning_rate,
+        max_steps=schedule.steps,
+        per_device_train_batch_size=schedule.batch_size,
+        learning_rate=schedule.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(phase.warmup_ratio * phase.steps),
-        weight_decay=phase.weight_decay,
-        adam_beta2=phase.adam_beta2,
-        max_grad_norm=phase.max_grad_norm,
-        logging_steps=phase.logging_steps,
+        warmup_steps=math.ceil(schedule.warmup_ratio * schedule.steps),
+        weight_decay=schedule.weight_decay,
+        adam_beta2=schedule.adam_beta2,
+        max_grad_norm=schedule.max_grad_norm,
+        logging_steps=schedule.logging_steps,
         logging_nan_inf_filter=False,
-        save_steps=phase.save_steps,
+        save_steps=schedule.save_steps,
         save_total_limit=_KEPT,
         seed=seed,
-        bf16=torch.cuda.is_available(),
+        bf16=schedule.precision == "bfloat16" or (schedule.precision == "auto" and torch.cuda.is_available()),
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,
     )
+    if schedule.compile:
+        # In place: names and weights stay what they are. Batches differ in every length.
+        model.compile(dynamic=True)
     recorder = _Recorder(log_metrics)
     with _Signals() as signals:
         trainer = _ResumableTrainer(
             model=model,
             args=arguments,
-            train_dataset=NumberedSamples(samples, phase.steps * phase.batch_size),
-            data_collator=Collator(processor),
-            loss=CoordinateSmoothing(processor, phase.coordinate_smoothing) if phase.coordinate_smoothing else None,
-            rates=phase.learning_rates,
+            train_dataset=supply.dataset,
+            data_collator=supply.collate,
+            order=supply.order,
+            loss=loss,
+            rates=rates or {},
             callbacks=[recorder, _StopOnSignal(signals)],
         )
         # Plain lines instead of the library's own prints, which would go to standard output.
@@ -123,7 +179,7 @@ def train_phase(
         if newest is not None:
             logger.info("going on from %s", newest.name)
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-        if signals.received is not None and trainer.state.global_step < phase.steps:
+        if signals.received is not None and trainer.state.global_step < schedule.steps:
             raise TrainingStopped(signals.received, trainer.state.global_step)
     return [
         {"step": entry["step"], **{key: entry[key] for key in _FIGURES if key in entry}}
@@ -144,9 +200,15 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 class _ResumableTrainer(Trainer):
     def __init__(
-        self, *args: Any, loss: CoordinateSmoothing | None, rates: Mapping[Part, float], **kwargs: Any
+        self,
+        *args: Any,
+        order: Sampler[int] | None,
+        loss: CoordinateSmoothing | None,
+        rates: Mapping[Part, float],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._order = order
         self._loss = loss
         self._rates = rates
 
@@ -165,8 +227,8 @@ class _ResumableTrainer(Trainer):
         return self.optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        dataset: NumberedSamples = self.train_dataset if train_dataset is None else train_dataset
-        return GroupedOrder(dataset.samples, len(dataset), self.args.per_device_train_batch_size, self.args.seed)
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        return SequentialSampler(dataset) if self._order is None else self._order
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

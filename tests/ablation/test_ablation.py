@@ -18,6 +18,7 @@ from elysium.errors import UsageError
 from elysium.model import build_model
 
 SIZES = [
+    "model.init_from=null",
     "model.llm.hidden_size=16", "model.llm.num_attention_heads=2", "model.llm.num_hidden_layers=1",
     "model.vision.hidden_size=16", "model.vision.num_attention_heads=2", "model.vision.num_hidden_layers=2",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from elysium.registry.models import Champion
 OVERRIDES = (
     *("evaluate.max_frames=3", "evaluate.max_sequences=2", "evaluate.clip_frames=2", "evaluate.bootstrap_samples=100"),
     *(
+        "model.init_from=null",
         "model.vision.num_hidden_layers=2",
         "model.llm.num_hidden_layers=1",
         "model.llm.hidden_size=64",

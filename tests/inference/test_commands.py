@@ -307,6 +307,14 @@ def test_the_champion_of_the_registry_is_the_default(checkpoint, video, tmp_path
     assert capsys.readouterr().out == champion
 
 
+def test_before_there_is_a_registry_the_checkpoint_that_elysium_carries_answers(video, tmp_path, capsys):
+    assert run(["track", str(video), "--box", BOX, "--home", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert run(["track", str(video), "--box", BOX, "--checkpoint", "nano"]) == 0
+    assert capsys.readouterr().out == shown.out
+    assert "the nano that Elysium carries answers" in shown.err
+
+
 def test_the_last_line_says_what_the_machine_could_do(elysium, video, tmp_path):
     output = tmp_path / "a.jsonl"
     _, lines, error = elysium("track", video, "--expression", "x", "--output", output, "--speed-of-light", "--json")

@@ -32,6 +32,18 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
+def test_settings_that_contradict_the_checkpoint_are_refused(tmp_path):
+    model, processor = tiny()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    layers = model.config.text_config.num_hidden_layers
+    same = ModelSettings(init_from=str(tmp_path), llm={"num_hidden_layers": layers})
+    assert build_model(same, seed=1)
+    other = ModelSettings(init_from=str(tmp_path), llm={"num_hidden_layers": layers + 1})
+    with pytest.raises(UsageError, match=rf"num_hidden_layers is {layers + 1}, but .* has {layers}; .*init_from=null"):
+        build_model(other, seed=1)
+
+
 def test_a_finer_grid_of_coordinates_builds():
     model, processor = tiny(coordinate_scale=1000, coordinate_maximum=999)
     assert model.config.coordinate_scale == processor.codec.scale == 1000

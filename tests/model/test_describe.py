@@ -11,8 +11,8 @@ from elysium.model import ElysiumConfig, build_model
 from elysium.model.describe import describe, describe_config
 
 
-def test_the_presets_are_the_papers_and_two_smaller_ones():
-    assert set(preset_names()) == {"nano", "small", "vicuna-7b"}
+def test_the_presets_are_the_papers_and_smaller_ones():
+    assert set(preset_names()) == {"nano", "nano-scratch", "small", "vicuna-7b"}
 
 
 def test_parameters_and_memory_are_those_of_the_built_model():

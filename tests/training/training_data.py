@@ -9,6 +9,7 @@ from elysium.data.records import TrackMetadata, TrackRecord, write_jsonl
 from elysium.data.simulator import simulate
 
 SETTINGS = (
+    "model.init_from=null",
     "model.vision.image_size=32", "model.vision.patch_size=8", "model.num_visual_tokens=4",
     "model.vision.hidden_size=16", "model.vision.num_hidden_layers=2", "model.vision.num_attention_heads=2",
     "model.llm.hidden_size=32", "model.llm.num_hidden_layers=2", "model.llm.num_attention_heads=2",
