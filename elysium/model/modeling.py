@@ -236,6 +236,8 @@ class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):
             and _length(past_key_values) == 0
         ):
             position_ids = _count_positions(attention_mask)
+        if attention_mask is not None and attention_mask.ndim == 4 and attention_mask.dtype == torch.bool:
+            attention_mask = self._as_attention_takes_it(attention_mask, inputs_embeds.dtype)
         outputs: CausalLMOutputWithPast = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -245,6 +247,13 @@ class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):
             **kwargs,
         )
         return outputs
+
+    def _as_attention_takes_it(self, may_attend: Tensor, dtype: torch.dtype) -> Tensor:
+        """Returns a mask of who attends to whom as what is added to the scores, for attention that adds masks."""
+        if self.config.text_config._attn_implementation != "eager":
+            return may_attend
+        lowest = torch.finfo(dtype).min
+        return torch.zeros_like(may_attend, dtype=dtype).masked_fill(~may_attend, lowest)
 
     @torch.no_grad()
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:

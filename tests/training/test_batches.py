@@ -34,8 +34,10 @@ def alone(sample):
     return [Sample((question,), sample.frames) for question in sample.questions]
 
 
-def test_a_question_that_shares_frames_is_answered_as_if_it_stood_alone(supply, parts):
-    model, processor = parts
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_question_that_shares_frames_is_answered_as_if_it_stood_alone(supply, attention):
+    model, processor = build_model(settings().model, 0)
+    model.eval().set_attn_implementation(attention)
     samples = [supply[index] for index in range(4)]
     together, apart = Collator(processor)(samples), Collator(processor)([s for each in samples for s in alone(each)])
     with torch.no_grad():

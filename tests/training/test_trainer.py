@@ -96,6 +96,13 @@ def test_a_part_learns_at_its_own_rate_and_goes_on_at_it(snapshot, tmp_path):
     assert resumed == history
 
 
+def test_a_compiled_phase_in_bfloat16_learns_what_a_plain_one_does(snapshot, undisturbed, tmp_path):
+    model, history = train(snapshot, tmp_path, "training.finetune.compile=true", "training.finetune.precision=bfloat16")
+    assert [entry["loss"] for entry in history] == pytest.approx([entry["loss"] for entry in undisturbed[1]], rel=0.02)
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    assert model.config.text_config._attn_implementation == "sdpa"
+
+
 @pytest.mark.parametrize(
     ("rates", "message"), [("{vision: 0}", "a rate is above 0"), ("{selector: 1e-3}", "does not train")]
 )
