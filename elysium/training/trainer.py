@@ -92,7 +92,7 @@ def train_phase(
     loss = CoordinateSmoothing(processor, phase.coordinate_smoothing) if phase.coordinate_smoothing else None
     attention = model.config.text_config._attn_implementation
     if phase.compile and not torch.cuda.is_available():
-        # Compiled, plain attention is one loop; the CPU's own kernel is slow backward in bfloat16: 401 ms a step, not 286.
+        # Compiled, plain attention is a few loops; the CPU's own kernel spends most of a step on its backward pass.
         model.set_attn_implementation("eager")
     try:
         return fit(model, supply, phase, folder, seed, log_metrics, loss=loss, rates=phase.learning_rates)
