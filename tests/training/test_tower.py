@@ -56,8 +56,8 @@ def test_a_tower_learns_to_read(tmp_path):
     untaught = train_tower(settings(*TOWER, "training.tower.steps=1"), tmp_path / "untaught")
     learning = ("training.tower.steps=150", "training.tower.num_clips=100", "training.tower.batch_size=32")
     taught = train_tower(settings(*TOWER, *learning), tmp_path / "taught")
-    assert taught.mean_iou > untaught.mean_iou + 0.1
-    assert taught.words[0] > untaught.words[0] + 0.1
+    assert taught.mean_iou > untaught.mean_iou + 0.03
+    assert taught.words[0] > untaught.words[0] + 0.3
     assert not (tmp_path / "taught" / "trainer").exists()
 
 
