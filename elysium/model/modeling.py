@@ -236,7 +236,7 @@ class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):
             and _length(past_key_values) == 0
         ):
             position_ids = _count_positions(attention_mask)
-        if attention_mask is not None and attention_mask.ndim == 4 and attention_mask.dtype == torch.bool:
+        if inputs_embeds is not None and attention_mask is not None and attention_mask.dtype == torch.bool:
             attention_mask = self._as_attention_takes_it(attention_mask, inputs_embeds.dtype)
         outputs: CausalLMOutputWithPast = self.language_model(
             inputs_embeds=inputs_embeds,
@@ -250,7 +250,7 @@ class ElysiumForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def _as_attention_takes_it(self, may_attend: Tensor, dtype: torch.dtype) -> Tensor:
         """Returns a mask of who attends to whom as what is added to the scores, for attention that adds masks."""
-        if self.config.text_config._attn_implementation != "eager":
+        if may_attend.ndim != 4 or self.config.text_config._attn_implementation != "eager":
             return may_attend
         lowest = torch.finfo(dtype).min
         return torch.zeros_like(may_attend, dtype=dtype).masked_fill(~may_attend, lowest)

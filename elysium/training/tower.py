@@ -12,6 +12,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ class DenseTower(nn.Module):
         pixels = (images.permute(0, 3, 1, 2).float() - self._mean.to(images.device)) / self._std.to(images.device)
         told = self.head(encode_patches(self.tower, pixels, self.config)).float()
         presence, sides, *words = torch.split(told, [2, 4 * _STEPS, *NUM_WORDS], dim=-1)
-        return presence, sides.unflatten(-1, (4, _STEPS)), tuple(words)
+        return presence, sides.reshape(*sides.shape[:-1], 4, _STEPS), tuple(words)
 
     def forward(
         self, images: Tensor, covered: Tensor, centred: Tensor, boxes: Tensor, words: Tensor
@@ -130,13 +131,14 @@ def train_tower(settings: Settings, output: Path) -> TowerResult:
     jobs = min(os.cpu_count() or 1, chosen.num_clips // 500 + 1)
     train = draw_labels(range(last - chosen.num_clips, last), *size, jobs=jobs)
     held_out = draw_labels(known.evaluation_seeds.take(chosen.num_held_out_clips), *size)
-    scale = [torch.tensor(values) * 255 for values in (processor.image_mean, processor.image_std)]
-    dense = DenseTower(model.vision_tower.train(), model.config, *scale, chosen.coordinate_deviation)
+    mean, std = (torch.tensor(values) * 255 for values in (processor.image_mean, processor.image_std))
+    tower: Any = model.vision_tower.train()
+    dense = DenseTower(tower, model.config, mean, std, chosen.coordinate_deviation)
     supply = Supply(NumberedPatches(train, chosen.steps * chosen.batch_size, settings.seed))
     history = fit(dense, supply, chosen, output / "trainer", settings.seed)
     dense.eval()
     mean_iou, words = dense.measure(held_out)
-    publish_folder(output / "model", model.vision_tower.save_pretrained)
+    publish_folder(output / "model", tower.save_pretrained)
     result = TowerResult(history, mean_iou, words)
     write_atomic(output / "history.json", json.dumps(history, indent=1))
     shutil.rmtree(output / "trainer", ignore_errors=True)

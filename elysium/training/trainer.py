@@ -221,17 +221,19 @@ class _ResumableTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Returns the library's optimiser, with groups of their own for parts that have a rate of their own."""
-        if self.optimizer is None:
-            super().create_optimizer(model)
-            groups = self.optimizer.param_groups
-            for part, rate in self._rates.items():
-                chosen = set(self.model.part(part).parameters())
-                for group in list(groups):
-                    moved = [value for value in group["params"] if value in chosen]
-                    group["params"] = [value for value in group["params"] if value not in chosen]
-                    groups.append({**group, "params": moved, "lr": rate})
-            groups[:] = [group for group in groups if group["params"]]
-        return self.optimizer
+        made = self.optimizer is not None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if made:
+            return optimizer
+        groups = optimizer.param_groups
+        for part, rate in self._rates.items():
+            chosen = set(self.model.part(part).parameters())
+            for group in list(groups):
+                moved = [value for value in group["params"] if value in chosen]
+                group["params"] = [value for value in group["params"] if value not in chosen]
+                groups.append({**group, "params": moved, "lr": rate})
+        groups[:] = [group for group in groups if group["params"]]
+        return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset
