@@ -101,7 +101,7 @@ def test_answers_are_the_boxes_of_the_frames_that_are_shown(snapshot):
 
 def test_the_history_drifts_from_the_truth_and_the_answer_does_not(snapshot):
     mixture = "training.finetune.mixture={sot: 1.0, video-reg: 0.2}"
-    quiet, noisy = samples(snapshot, mixture), samples(snapshot, mixture, "training.finetune.history_noise=4.0")
+    quiet, noisy = (samples(snapshot, mixture, f"training.finetune.history_noise={noise}") for noise in (0, 4.0))
     drifting = 0
     for index in range(200):
         said, question = quiet[index].questions[0], noisy[index].questions[0]
