@@ -71,3 +71,10 @@ def tokenizer(request):
 @pytest.fixture(scope="session")
 def parts():
     return build_model(TINY, seed=3)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -11,6 +11,7 @@ from elysium.checkpoints import checkpoint_folder, shipped_checkpoints
 from elysium.data.simulator import simulate
 from elysium.evaluation.metrics import exact_match
 from elysium.inference import Engine, TrackRequest
+from elysium.inference.checkpoints import find_checkpoint
 from elysium.model import load_checkpoint
 
 # Neither trained on nor among the clips that the card's figures are of.
@@ -77,9 +78,11 @@ def test_it_is_small_and_says_what_it_is():
     assert all(heading in card for heading in ("## Data", "## Recipe", "## Figures", "## Limits"))
 
 
-def test_a_folder_of_that_name_goes_before(tmp_path, monkeypatch):
+def test_the_name_means_the_carried_one_whatever_lies_in_the_working_directory(tmp_path, monkeypatch):
+    carried = checkpoint_folder("nano")
     monkeypatch.chdir(tmp_path)
-    assert checkpoint_folder("nano").is_absolute()
     Path("nano").mkdir()
-    assert checkpoint_folder("nano") == Path("nano")
+    assert checkpoint_folder("nano") == carried
+    assert find_checkpoint("nano", tmp_path) == carried
+    assert find_checkpoint("./nano", tmp_path) == Path("nano")
     assert checkpoint_folder("elsewhere") == Path("elsewhere")
