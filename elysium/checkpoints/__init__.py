@@ -20,9 +20,9 @@ def shipped_checkpoints() -> list[str]:
 def checkpoint_folder(name: str | Path) -> Path:
     """Returns the folder of a checkpoint: of one that the package carries, or the path itself.
 
-    A folder of that name in the working directory goes before.
+    A name that the package knows means its own wherever it is said: what a preset starts from must not depend on what
+    lies in the working directory. `./nano` is the folder there.
     """
-    path = Path(name)
-    if path.is_dir() or str(name) not in shipped_checkpoints():
-        return path
-    return Path(str(resources.files(__name__) / str(name)))
+    if isinstance(name, str) and name in shipped_checkpoints():
+        return Path(str(resources.files(__name__) / name))
+    return Path(name)

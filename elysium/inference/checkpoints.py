@@ -88,7 +88,7 @@ def find_checkpoint(name: str | None, home: Path, tracking_uri: str | None = Non
         return _find_registered(registered, home, tracking_uri)
     if name.startswith("models:"):
         raise UsageError(f"{name} names no version; write models:/NAME@ALIAS or models:/NAME/VERSION")
-    path = checkpoint_folder(Path(name).expanduser())
+    path = checkpoint_folder(name).expanduser()
     if path.is_dir():
         return path
     if path.exists():
