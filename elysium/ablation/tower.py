@@ -17,6 +17,7 @@ from elysium.ablation.scenes import Scenes
 from elysium.data.vocabulary import COLOURS, SHAPES
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.visual_encoder import encode_patches
+from elysium.training.labels import label_patches
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ def pretrain_tower(
             group["lr"] = _RATE * min((step + 1) / _WARMUP, 1) * 0.5 * (1 + math.cos(math.pi * step / steps))
         chosen = rng.integers(len(scenes), size=_BATCH)
         features = encode_patches(tower, processor.pixel_values(list(scenes.images[chosen])), model.config)
-        loss = _loss(head(features), [_targets(scenes, int(index), side) for index in chosen])
+        labels = [label_patches(list(zip(scenes.names[i], scenes.boxes[i], strict=True)), side) for i in chosen]
+        covered, _, boxes, words = (torch.from_numpy(np.stack(column)) for column in zip(*labels, strict=True))
+        loss = _loss(head(features), covered, boxes, words)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -56,26 +59,8 @@ def tower_features(model: ElysiumForConditionalGeneration, processor: ElysiumPro
     return torch.cat([encode_patches(model.vision_tower, chunk, model.config) for chunk in pixels])
 
 
-def _targets(scenes: Scenes, index: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns which patches an object covers `(N,)`, and of each patch box `(N, 4)`, and colour and shape `(N, 2)`."""
-    covered = torch.zeros(side, side, dtype=torch.bool)
-    boxes, words = torch.zeros(side, side, 4), torch.zeros(side, side, 2, dtype=torch.long)
-    centres = (torch.arange(side) + 0.5) / side
-    colours, shapes = list(COLOURS), list(SHAPES)
-    # The first object is in front.
-    for name, box in zip(reversed(scenes.names[index]), reversed(scenes.boxes[index]), strict=True):
-        x1, y1, x2, y2 = box.tolist()
-        inside = ((centres > y1) & (centres < y2))[:, None] & ((centres > x1) & (centres < x2))
-        inside[min(int((y1 + y2) / 2 * side), side - 1), min(int((x1 + x2) / 2 * side), side - 1)] = True
-        colour, shape = name.split()[-2:]
-        covered |= inside
-        boxes[inside] = torch.tensor([x1, y1, x2, y2])
-        words[inside] = torch.tensor([colours.index(colour), shapes.index(shape)])
-    return covered.flatten(), boxes.flatten(0, 1), words.flatten(0, 1)
-
-
-def _loss(told: Tensor, targets: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    covered, boxes, words = (torch.stack(parts) for parts in zip(*targets, strict=True))
+def _loss(told: Tensor, covered: Tensor, boxes: Tensor, words: Tensor) -> Tensor:
+    """Returns the loss; as simple as it was when the ablation was measured, where `DenseTower` has grown."""
     is_object, box, colour, shape = torch.split(told, _SIZES, dim=-1)
     functional = nn.functional
     presence = functional.binary_cross_entropy_with_logits(is_object.squeeze(-1), covered.float())

@@ -98,36 +98,38 @@ def _draw(clips: Sequence[int], side: int, grid: int, num_frames: int, interval:
         clip = simulate(seed, num_frames)
         for number in range(seed % interval, num_frames, interval):
             images.append(resize_frame(clip.frames[number], side))
-            labels.append(label_patches(clip.annotations.objects, number, grid))
+            labels.append(label_patches(_shown(clip.annotations.objects, number), grid))
     covered, centred, boxes, words = (torch.from_numpy(np.stack(column)) for column in zip(*labels, strict=True))
     return PatchLabels(torch.from_numpy(np.stack(images)), covered, centred, boxes, words)
 
 
 def label_patches(
-    objects: Sequence[AnnotatedObject], frame: int, grid: int
+    things: Sequence[tuple[str, Sequence[float]]], grid: int
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Returns `covered`, `centred`, `boxes` and `words` of one frame; objects that are mostly hidden are left out.
+    """Returns `covered`, `centred`, `boxes` and `words` of one frame, as in `PatchLabels`.
 
     Args:
-        objects: Of the clip, nearest first.
-        frame: Number.
+        things: Name and normalised box of the objects that it shows, nearest first.
         grid: Patches across and down.
     """
     covered, centred = np.zeros((2, grid, grid), dtype=bool)
     boxes, words = np.zeros((grid, grid, 4), np.float32), np.zeros((grid, grid, 3), np.int64)
     middles = (np.arange(grid) + 0.5) / grid
-    for thing in reversed(objects):
-        box = thing.boxes[frame]
-        if box is None or thing.visibility[frame] < _MIN_VISIBLE:
-            continue
+    for name, box in reversed(things):
         x1, y1, x2, y2 = box
         inside = ((middles > y1) & (middles < y2))[:, None] & ((middles > x1) & (middles < x2))
         centre = tuple(min(int((low + high) / 2 * grid), grid - 1) for low, high in ((y1, y2), (x1, x2)))
         inside[centre] = centred[centre] = True
         covered |= inside
         boxes[inside] = box
-        words[inside] = _word_numbers(thing.expression)
+        words[inside] = _word_numbers(name)
     return covered.ravel(), centred.ravel(), boxes.reshape(-1, 4), words.reshape(-1, 3)
+
+
+def _shown(objects: Sequence[AnnotatedObject], frame: int) -> list[tuple[str, Sequence[float]]]:
+    """Returns name and box of the objects that are not mostly hidden in a frame."""
+    boxes = [thing.boxes[frame] if thing.visibility[frame] >= _MIN_VISIBLE else None for thing in objects]
+    return [(thing.expression, box) for thing, box in zip(objects, boxes, strict=True) if box is not None]
 
 
 def _word_numbers(expression: str) -> tuple[int, ...]:

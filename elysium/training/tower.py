@@ -117,6 +117,7 @@ def train_tower(settings: Settings, output: Path) -> TowerResult:
 
     Raises:
         UsageError: If the tower's patches make no square grid.
+        ElysiumError: If more clips are asked for than there are seeds.
     """
     chosen: TowerSettings = settings.training.tower
     torch.set_num_threads(settings.training.threads)
@@ -126,10 +127,10 @@ def train_tower(settings: Settings, output: Path) -> TowerResult:
         raise UsageError(f"dense labels need a square grid of patches, got {model.config.num_patches}")
     known = seeds()
     # The seeds at the end of the range: those at its start are the clips that the next phases train on.
-    last = known.train_seeds.first + known.train_seeds.count
+    clips = known.train_seeds.take_last(chosen.num_clips)
     size = (side, grid, chosen.clip_frames, chosen.clip_interval)
     jobs = min(os.cpu_count() or 1, chosen.num_clips // 500 + 1)
-    train = draw_labels(range(last - chosen.num_clips, last), *size, jobs=jobs)
+    train = draw_labels(clips, *size, jobs=jobs)
     held_out = draw_labels(known.evaluation_seeds.take(chosen.num_held_out_clips), *size)
     mean, std = (torch.tensor(values) * 255 for values in (processor.image_mean, processor.image_std))
     tower: Any = model.vision_tower.train()

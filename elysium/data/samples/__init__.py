@@ -56,9 +56,16 @@ class SeedRange(BaseModel):
         Raises:
             ElysiumError: If there are not so many.
         """
+        return self._all(number)[:number]
+
+    def take_last(self, number: int) -> range:
+        """Returns the last `number` seeds; errors as of `take`."""
+        return self._all(number)[self.count - number :]
+
+    def _all(self, number: int) -> range:
         if number > self.count:
             raise ElysiumError(f"{number} simulated clips were asked for, there are seeds for {self.count}")
-        return range(self.first, self.first + number)
+        return range(self.first, self.first + self.count)
 
 
 class Seeds(BaseModel):
