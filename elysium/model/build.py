@@ -237,6 +237,9 @@ def _pretrained(weights: str | None, config: PreTrainedConfig, mapping: Any) -> 
         loaded: nn.Module = mapping[type(config)].from_pretrained(weights, config=config, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"{weights} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if Path(weights).exists():
+        # A folder of this machine means nothing where the checkpoint goes; a hub's name does.
+        config._name_or_path = ""
     return loaded
 
 
