@@ -74,9 +74,9 @@ def test_a_run_through_airflow_is_the_local_one_again_and_compared_with_it(finis
     assert shown["metrics"] == local["metrics"], "the same data, settings and machine train the same model"
     assert Path(shown["report"]).is_file()
     assert (place.home / "airflow" / "airflow.db").is_file(), "Airflow's home is beside the runs"
-    if local["decision"]["promoted"]:
-        assert shown["decision"]["champion_before"] == local["decision"]["version"]
-        assert any(check["kind"] == "regression" for check in shown["decision"]["checks"])
+    assert local["decision"]["promoted"]
+    assert shown["decision"]["champion_before"] == local["decision"]["version"]
+    assert any(check["kind"] == "regression" for check in shown["decision"]["checks"])
 
 
 def test_a_refused_gate_stops_the_dag_with_3_and_its_reason(elysium, toy, tmp_path):
