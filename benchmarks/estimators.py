@@ -2,10 +2,10 @@
 
 Top-k is not differentiable. Every candidate here has the same gate and, in inference, the same exact top-k; they differ
 in how the loss reaches the scores, and in whether training draws tokens by Gumbel top-k. `scale` gives a kept token x
-the value x (1 + w - stop(w)), `replace` the value x + (w - stop(w)) (x - mean of all tokens); w is N softmax(scores)
-or sigmoid(scores). The task is the ablation's: find the named object of a simulated scene, with a pre-trained vision
-tower and 12 of 64 tokens (`elysium ablate`, reduced), by a smaller language model. `strided`, where nothing is
-learned, stands beside them.
+the value x (1 + w - stop(w)), `replace` the value x + (w - stop(w)) (x - mean of all tokens); w is softmax(scores), N
+times that, or sigmoid(scores). The task is the ablation's: find the named object of a simulated scene, with a
+pre-trained vision tower and 12 of 64 tokens (`elysium ablate`, reduced), by a smaller language model. `strided`, where
+nothing is learned, stands beside them.
 
     python benchmarks/estimators.py [--folder DIR] [--steps 400] [--output benchmarks/results/estimators.json]
 
@@ -45,7 +45,9 @@ def keep(noise: float, weight: str, against: str) -> object:
             ranking = ranking - noise * torch.log(-torch.log(torch.rand_like(ranking).clamp(1e-9, 1 - 1e-7)))
         positions = ranking.topk(count, dim=-1).indices.sort(dim=-1).values
         kept = take(tokens, positions)
-        weights = scores.softmax(-1) * scores.shape[1] if weight == "softmax" else scores.sigmoid()
+        weights = scores.sigmoid() if weight == "sigmoid" else scores.softmax(-1)
+        if weight == "N softmax":
+            weights = weights * scores.shape[1]
         share = torch.gather(weights, 1, positions).unsqueeze(-1)
         lost = kept if against == "nothing" else kept - tokens.mean(1, keepdim=True)
         return kept + (share - share.detach()) * lost.detach(), positions
@@ -58,6 +60,7 @@ CANDIDATES = {
     "scale, softmax, Gumbel": (1.0, "softmax", "nothing"),
     "scale, sigmoid": (0.0, "sigmoid", "nothing"),
     "replace, softmax (GatedSelector)": (0.0, "softmax", "mean"),
+    "replace, N softmax": (0.0, "N softmax", "mean"),
     "replace, softmax, Gumbel": (1.0, "softmax", "mean"),
     "replace, sigmoid": (0.0, "sigmoid", "mean"),
 }
