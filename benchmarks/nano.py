@@ -1,6 +1,6 @@
 """What a checkpoint can do on held-out simulated clips, beside the box that never moves and the frame-by-frame answer.
 
-    python benchmarks/nano.py [--checkpoint nano] [--clips 100] [--output FILE]
+    python benchmarks/nano.py [--checkpoint nano] [--clips 60] [--output FILE]
 
 The clips go through the pipeline's own steps (ingest, both gates, curation, snapshot), as evaluation data always does;
 their seeds are never trained on. Figures are percent, with 95 % bootstrap intervals over sequences; a track that is
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="nano")
     parser.add_argument("--home", type=Path, default=Path("runs"))
-    parser.add_argument("--clips", type=int, default=100)
+    parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--data", type=Path, help="a snapshot's data folder; by default one is made")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()

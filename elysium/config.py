@@ -182,9 +182,7 @@ class Schedule(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="what is computed in; weights stay float32; auto is bfloat16 on a GPU and float32 on a CPU"
     )
-    compile: bool = Field(
-        False, description="compile the model first: a minute that long phases win back; a CPU needs a C++ compiler"
-    )
+    compile: bool = Field(False, description="compile the model first, which takes a while; a CPU needs a C++ compiler")
 
 
 class TowerSettings(Schedule):
