@@ -15,13 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from elysium.boxes import iou
 from elysium.config import load_settings
+from elysium.data.records import TrackRecord
+from elysium.data.vocabulary import SIZES
 from elysium.evaluation.tasks import TASKS, evaluate_task, load_sets, open_engine
 from elysium.inference.checkpoints import find_checkpoint
 
+HIT, MISS = 0.5, 0.1
 STEPS = ("ingest", "validate-raw", "curate", "validate-tracks", "snapshot")
 
 
@@ -36,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         data = arguments.data or make_data(Path(scratch), arguments.clips)
-        report = {
+        report: dict[str, Any] = {
             "command": " ".join(["python", "benchmarks/nano.py", *sys.argv[1:]]),
             "tasks": measure(find_checkpoint(arguments.checkpoint, arguments.home), data),
         }
@@ -45,6 +52,8 @@ def main() -> None:
         for name in ("model", *entry["baselines"]):
             figures = entry["model"] if name == "model" else entry["baselines"][name]
             print(f"  {name:<16}", "  ".join(f"{metric} {value:.1f}" for metric, value in figures.items()))
+        if "answers" in entry:
+            print("  answers         ", "  ".join(f"{name} {value:.1f}" for name, value in entry["answers"].items()))
     if arguments.output:
         arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report))
@@ -66,7 +75,8 @@ def measure(checkpoint: Path, data: Path) -> dict[str, Any]:
     found = {}
     for task, records in load_sets(data, settings.evaluate, TASKS).items():
         begun = time.perf_counter()
-        result = evaluate_task(task, records, data, engine, settings.evaluate, settings.seed).as_dict()
+        measured = evaluate_task(task, records, data, engine, settings.evaluate, settings.seed)
+        result = measured.as_dict()
         found[task] = {
             "sequences": result["num_sequences"],
             "failures": result["num_failures"],
@@ -75,7 +85,49 @@ def measure(checkpoint: Path, data: Path) -> dict[str, Any]:
             "baselines": result["baselines"],
             "seconds": round(time.perf_counter() - begun, 1),
         }
+        if task in ERRORS:
+            found[task]["answers"] = ERRORS[task](records, measured.predictions)
     return found
+
+
+def where_boxes_lie(records: Sequence[TrackRecord], predictions: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Returns how many percent of the answers are right, near, another object of the frame, or nothing of these."""
+    counts = dict.fromkeys(("right", "poor box", "another object", "nowhere"), 0)
+    for record, prediction in zip(records, predictions, strict=True):
+        clip = [other for other in records if other.vid == record.vid]
+        overlaps = {other.id: float(iou(np.array(prediction["box"]), np.array(other.box[0]))) for other in clip}
+        best = max(overlaps, key=lambda name: overlaps[name])
+        if overlaps[record.id] >= HIT:
+            counts["right"] += 1
+        elif best == record.id and overlaps[best] > MISS:
+            counts["poor box"] += 1
+        else:
+            counts["another object" if overlaps[best] > MISS else "nowhere"] += 1
+    return shares(counts, len(records))
+
+
+def which_words_are_wrong(records: Sequence[TrackRecord], predictions: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Returns how many percent of the answers have a wrong size, colour or shape; one may have several."""
+    counts = dict.fromkeys(("size", "colour", "shape"), 0)
+    for record, prediction in zip(records, predictions, strict=True):
+        said, true = looks(prediction["text"]), looks(record.object_description)
+        for kind, one, other in zip(counts, said, true, strict=True):
+            counts[kind] += one != other
+    return shares(counts, len(records))
+
+
+def looks(text: str) -> tuple[str, str, str]:
+    """Returns size, colour and shape that a description names."""
+    words = ["", "", *text.lower().rstrip(".").split()]
+    return next((word for word in words if word in SIZES), "medium"), words[-2], words[-1]
+
+
+def shares(counts: dict[str, int], total: int) -> dict[str, float]:
+    """Returns counts as percent."""
+    return {name: round(100 * count / total, 1) for name, count in counts.items()}
+
+
+ERRORS = {"rec-simulated": where_boxes_lie, "video-reg-simulated": which_words_are_wrong}
 
 
 if __name__ == "__main__":
