@@ -27,7 +27,8 @@ from elysium.inference.checkpoints import EngineOptions, open_engine
 from elysium.inference.memory import FrameSource
 from elysium.inference.multi import find_all
 from elysium.inference.results import Image
-from elysium.inference.tracker import Target, Tracker
+from elysium.inference.tracker import Tracker
+from elysium.inference.tracks import Target
 
 FIRST_SEED = 7_000_000
 SIDE, WIDE = 128, 640

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import time
@@ -15,17 +14,24 @@ import click
 
 from elysium.cli import print_json
 from elysium.errors import UsageError
+from elysium.inference_options import (
+    Box,
+    choose_sampling,
+    engine_options,
+    read_options,
+    sampling_options,
+    source_options,
+    take_engine_options,
+)
 from elysium.pipeline.commands import json_option
 
 if TYPE_CHECKING:
-    from elysium.inference.checkpoints import EngineOptions
-    from elysium.inference.choice import ReadOptions
     from elysium.inference.decoding import Sampling
     from elysium.inference.drawing import DrawOptions
     from elysium.inference.engine import Engine
     from elysium.inference.jobs import Outcome
     from elysium.inference.results import Image, PixelBox
-    from elysium.inference.tracker import Target
+    from elysium.inference.tracks import Target
 
 logger = logging.getLogger(__name__)
 
@@ -34,93 +40,13 @@ _FORMATS = click.Choice(["jsonl", "otb", "lasot", "mot", "coco", "mp4", "gif", "
 _FILE = click.Path(path_type=Path)
 
 
-class _Box(click.ParamType):  # type: ignore[type-arg] # generic only in newer releases
-    """`X1,Y1,X2,Y2` in pixels, with `=NAME` behind it where the object has one."""
-
-    name = "box"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[PixelBox, str | None]:
-        numbers, _, name = str(value).partition("=")
-        try:
-            corners = [float(part) for part in numbers.split(",")]
-            x1, y1, x2, y2 = corners
-        except ValueError:
-            self.fail(f"{value!r} is no box; write X1,Y1,X2,Y2 in pixels, for example 10,20,110,90", param, ctx)
-        if not all(map(math.isfinite, corners)) or x1 >= x2 or y1 >= y2:
-            self.fail(f"{value!r}: a box is X1,Y1,X2,Y2 in pixels with X1 < X2 and Y1 < Y2", param, ctx)
-        return (x1, y1, x2, y2), name.strip() or None
-
-
-def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-_engine_options = _together(
-    click.option(
-        "--checkpoint",
-        default=None,
-        metavar="CKPT",
-        help="A folder; nano, which Elysium carries; OWNER/NAME[@REVISION] on the Hugging Face hub; or "
-        "models:/NAME@ALIAS in the registry. By default the registry's champion, and nano before there is one.",
-    ),
-    click.option(
-        "--home",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path("runs"),
-        show_default=True,
-        metavar="DIR",
-        help="The folder with the runs, which holds the local registry.",
-    ),
-    click.option("--tracking-uri", default=None, metavar="URI", help="MLflow server; instead of --home's registry."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
-    click.option(
-        "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        default="auto",
-        show_default=True,
-        help="Number format; auto is bfloat16 on a GPU and float32 on a CPU.",
-    ),
-    click.option(
-        "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Questions answered together."
-    ),
-)
-
-_source_options = _together(
-    click.option("--start", type=int, default=0, show_default=True, metavar="N", help="Number of the first frame."),
-    click.option("--stop", type=int, default=None, metavar="N", help="Number of the frame to stop before."),
-    click.option("--stride", type=int, default=1, show_default=True, metavar="N", help="Take every N-th frame."),
-    click.option("--fps", type=float, default=None, help="Take so many frames a second, by their times."),
-    click.option("--max-pixels", type=int, default=None, help="Largest frame that is decoded [default: 8K]."),
-    click.option("--max-seconds", type=float, default=None, help="Longest video that is read [default: 24 hours]."),
-    click.option("--max-decoded-bytes", type=int, default=None, help="What one video may unfold to [default: 16 TiB]."),
-    click.option("--max-file-bytes", type=int, default=None, help="Largest download [default: 4 GiB]."),
-    click.option("--s3-endpoint", default=None, metavar="URL", help="S3 server; by default AWS."),
-    click.option("--allow-private-hosts", is_flag=True, help="Let web addresses lead into private networks."),
-)
-
-_sampling_options = _together(
-    click.option(
-        "--temperature", type=float, default=0.0, show_default=True, help="Draw words; 0 takes the likeliest ones."
-    ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of what --temperature draws."),
-    click.option("--max-tokens", type=click.IntRange(1), default=128, show_default=True, help="Longest answer."),
-)
-
-
 @click.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("--expression", "expressions", multiple=True, metavar="TEXT", help="Follow the object of this name.")
 @click.option(
     "--box",
     "boxes",
-    type=_Box(),
+    type=Box(),
     multiple=True,
     metavar="X1,Y1,X2,Y2[=NAME]",
     help="Follow the object in this box, pixels of the first frame.",
@@ -154,7 +80,7 @@ _sampling_options = _together(
 @click.option(
     "--trails", type=click.IntRange(0), default=30, show_default=True, help="Frames of path drawn behind an object."
 )
-@_source_options
+@source_options
 @click.option("--buffer", type=int, default=8, show_default=True, help="Live only: frames that may wait.")
 @click.option(
     "--drop/--no-drop", default=None, help="Live only: lose late frames, or hold up the sender [default: pipes wait]."
@@ -162,7 +88,7 @@ _sampling_options = _together(
 @click.option(
     "--timeout", type=float, default=10.0, show_default=True, help="Live only: seconds without data that end it."
 )
-@_engine_options
+@engine_options
 @click.option(
     "--clip-frames", type=click.IntRange(2), default=8, show_default=True, help="Frames that are asked about at once."
 )
@@ -213,17 +139,17 @@ def track(
     from elysium.inference.journal import identify
     from elysium.inference.progress import open_progress
     from elysium.inference.sources import expand
-    from elysium.inference.tracker import TrackOptions
+    from elysium.inference.tracks import TrackOptions
 
     specs = [spec for source in sources for spec in expand(source, sys.stdin)]
     run_options = jobs.RunOptions(
-        read=_read_options(others),
+        read=read_options(others),
         track=TrackOptions(absent_below, zoom_below if zoom else None, max_objects, max_videos),
         draw=DrawOptions(show_confidence=show_confidence, trails=trails),
         resume=resume,
     )
     planned = jobs.plan(specs, _targets(boxes, expressions, multi), outputs, formats)
-    engine_options = _take_engine_options(others)
+    engine_options = take_engine_options(others)
     folder = find_checkpoint(engine_options.checkpoint, engine_options.home, engine_options.tracking_uri)
     engine = open_engine(engine_options)
     run_options.facts.update(
@@ -265,7 +191,7 @@ def track(
 @click.option(
     "--box",
     "boxes",
-    type=_Box(),
+    type=Box(),
     multiple=True,
     metavar="X1,Y1,X2,Y2",
     help="Say what is in this box, in pixels (REG), instead of looking for a TEXT (REC).",
@@ -276,8 +202,8 @@ def track(
 )
 @click.option("--output", type=_FILE, default=None, help="The picture with the boxes drawn into it, .png or .jpg.")
 @click.option("--show-confidence", is_flag=True, help="Write how sure the model is.")
-@_source_options
-@_engine_options
+@source_options
+@engine_options
 @json_option
 def ground(
     image: str,
@@ -302,15 +228,16 @@ def ground(
     """
     from elysium.inference.checkpoints import open_engine
     from elysium.inference.results import FrameResult, TrackedObject
+    from elysium.inference.shown import first_frame
 
     if not texts and not boxes:
         raise UsageError("nothing to look for; give a TEXT to find, or --box X1,Y1,X2,Y2 to have it named")
     if output is not None and output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UsageError(f"--output {output}: a picture's suffix is .png, .jpg or .webp")
-    picture = _first_frame(image, _read_options(others))
+    picture = first_frame(image, read_options(others))
     size = (picture.shape[1], picture.shape[0])
     _check_boxes([box for box, _ in boxes], size)
-    engine = open_engine(_take_engine_options(others))
+    engine = open_engine(take_engine_options(others))
     found = _ground(engine, picture, texts, max_objects if multi else None)
     names = _describe(engine, [picture], [box for box, _ in boxes], size)
     found += [(box, 1.0, name) for (box, _), name in zip(boxes, names, strict=True)]
@@ -334,7 +261,7 @@ def ground(
 @click.option(
     "--box",
     "boxes",
-    type=_Box(),
+    type=Box(),
     multiple=True,
     required=True,
     metavar="X1,Y1,X2,Y2",
@@ -346,9 +273,9 @@ def ground(
     default=None,
     help="Frames that are shown, evenly spread [default: 8, or as many as the model takes].",
 )
-@_sampling_options
-@_source_options
-@_engine_options
+@sampling_options
+@source_options
+@engine_options
 @json_option
 def describe(
     video: str,
@@ -368,15 +295,16 @@ def describe(
     """
     from elysium import prompts
     from elysium.inference.checkpoints import open_engine
+    from elysium.inference.shown import as_many_as_fit, spread_frames
 
-    sampling = _sampling(temperature, seed)
-    clip = _spread_frames(video, _read_options(others), frames or 8)
+    sampling = choose_sampling(temperature, seed)
+    clip = spread_frames(video, read_options(others), frames or 8)
     size = (clip[0].shape[1], clip[0].shape[0])
     given = [box for box, _ in boxes]
     _check_boxes(given, size)
-    engine = open_engine(_take_engine_options(others))
+    engine = open_engine(take_engine_options(others))
     if frames is None:
-        clip = _as_many_as_fit(
+        clip = as_many_as_fit(
             engine, clip, lambda count: prompts.ask(prompts.Task.VIDEO_REG, count, box=[0.0] * 4), max_tokens
         )
     names = _describe(engine, clip, given, size, sampling, max_tokens)
@@ -396,9 +324,9 @@ def describe(
     default=None,
     help="Frames that are shown, evenly spread [default: 16, or as many as the model takes].",
 )
-@_sampling_options
-@_source_options
-@_engine_options
+@sampling_options
+@source_options
+@engine_options
 @json_option
 def ask(
     video: str,
@@ -418,15 +346,16 @@ def ask(
     """
     from elysium import prompts
     from elysium.inference.checkpoints import open_engine
+    from elysium.inference.shown import as_many_as_fit, spread_frames
 
-    sampling = _sampling(temperature, seed)
+    sampling = choose_sampling(temperature, seed)
     if not all(question.strip() for question in questions):
         raise UsageError("a QUESTION is empty")
-    clip = _spread_frames(video, _read_options(others), frames or 16)
-    engine = open_engine(_take_engine_options(others))
+    clip = spread_frames(video, read_options(others), frames or 16)
+    engine = open_engine(take_engine_options(others))
     if frames is None:
         longest = max(questions, key=len)
-        clip = _as_many_as_fit(
+        clip = as_many_as_fit(
             engine, clip, lambda count: prompts.ask(prompts.Task.VQA, count, question=longest), max_tokens
         )
     answers = engine.ask([clip] * len(questions), questions, sampling, max_tokens)
@@ -438,98 +367,10 @@ def ask(
 
 
 def _targets(boxes: Iterable[tuple[PixelBox, str | None]], expressions: Iterable[str], multi: bool) -> list[Target]:
-    from elysium.inference.tracker import Target
+    from elysium.inference.tracks import Target
 
     targets = [Target(box=box, expression=name) for box, name in boxes]
     return targets + [Target(expression=text, every=multi) for text in expressions]
-
-
-def _read_options(others: dict[str, Any]) -> ReadOptions:
-    """Takes what says how sources are read out of a command's options."""
-    from elysium.data.limits import Limits
-    from elysium.inference.choice import ReadOptions
-
-    limits = {name: others.pop(name) for name in ("max_pixels", "max_seconds", "max_decoded_bytes", "max_file_bytes")}
-    names = ("start", "stop", "stride", "fps", "s3_endpoint", "allow_private_hosts", "buffer", "drop", "timeout")
-    read = {name: others.pop(name) for name in names if name in others}
-    return ReadOptions(limits=Limits(**{name: value for name, value in limits.items() if value is not None}), **read)
-
-
-def _take_engine_options(others: dict[str, Any]) -> EngineOptions:
-    from transformers.utils.logging import disable_progress_bar
-
-    from elysium.inference.checkpoints import EngineOptions
-
-    disable_progress_bar()  # of loading weights, which a terminal shows in a blink and a log for ever
-    return EngineOptions(**others)
-
-
-def _sampling(temperature: float, seed: int) -> Sampling | None:
-    from elysium.inference.decoding import Sampling
-
-    if not 0 <= temperature < math.inf:
-        raise UsageError(f"--temperature is 0 or more, got {temperature:g}")
-    return Sampling(temperature, seed) if temperature else None
-
-
-def _first_frame(uri: str, read: ReadOptions) -> Image:
-    from elysium.inference.sources import open_source
-
-    source = open_source(uri, read)
-    try:
-        for frame in source:
-            return frame.image
-    finally:
-        source.close()
-    raise UsageError(f"{uri} holds no frame")
-
-
-def _as_many_as_fit(engine: Engine, clip: list[Image], question: Callable[[int], str], max_tokens: int) -> list[Image]:
-    """Returns as many frames of a clip, evenly spread, as the model's context takes."""
-    from elysium.model.frames import spread
-
-    fit = engine.most_frames(question, len(clip), max_tokens)
-    if fit < len(clip):
-        logger.info("%d frames are shown, as many as the model takes", fit)
-    return [clip[place] for place in spread(len(clip), fit)]
-
-
-def _spread_frames(uri: str, read: ReadOptions, count: int) -> list[Image]:
-    """Returns frames evenly spread over a source, at least one."""
-    from elysium.inference.sources import open_source
-    from elysium.model.frames import spread
-
-    source = open_source(uri, read)
-    try:
-        if source.info.live and read.stop is None:
-            raise UsageError(f"{uri} is live and has no end; say with --stop N how many frames are meant")
-        length = source.info.num_frames
-        images: list[Image] = []
-        if length is not None:
-            wanted = set(spread(length, count))
-            images = [frame.image for number, frame in enumerate(source) if number in wanted]
-        if length is None or len(images) < min(length, count):
-            images = _thin_out((frame.image for frame in source), count)
-    finally:
-        source.close()
-    if not images:
-        raise UsageError(f"{uri} holds no frame")
-    return images
-
-
-def _thin_out(images: Iterable[Image], count: int) -> list[Image]:
-    """Returns about evenly spread images of a sequence of unknown length; the first is among them."""
-    from elysium.model.frames import spread
-
-    kept: list[Image] = []
-    step = 1
-    for number, image in enumerate(images):
-        if number % step:
-            continue
-        kept.append(image)
-        if len(kept) >= 4 * count:
-            kept, step = kept[::2], 2 * step
-    return [kept[place] for place in spread(len(kept), count)]
 
 
 def _check_boxes(boxes: Iterable[PixelBox], size: tuple[int, int]) -> None:

@@ -3,7 +3,8 @@
 from elysium.inference.engine import Engine
 from elysium.inference.memory import FrameSource, TrackAnswer, TrackRequest
 from elysium.inference.results import FrameResult, SourceFrame, TrackedObject
-from elysium.inference.tracker import Target, Tracker, TrackOptions
+from elysium.inference.tracker import Tracker
+from elysium.inference.tracks import Target, TrackOptions
 
 __all__ = [
     "Engine",

@@ -29,7 +29,7 @@ from elysium.prompts import Task, ask
 
 if TYPE_CHECKING:
     from elysium.inference.memory import TrackAnswer, TrackRequest
-    from elysium.inference.tracker import TrackOptions
+    from elysium.inference.tracks import TrackOptions
 
 Image = npt.NDArray[np.uint8]
 # Patch features where clips share a budget, else what the language model sees of each frame.

@@ -22,7 +22,8 @@ from elysium.inference.journal import Journal, identify, journal_path
 from elysium.inference.progress import Progress
 from elysium.inference.results import FrameResult, Source, SourceFrame, SourceInfo
 from elysium.inference.sources import ReadOptions, SourceSpec, open_source, source_name
-from elysium.inference.tracker import ClipResult, Target, Tracker, TrackOptions, TrackState, VideoTask
+from elysium.inference.tracker import Tracker
+from elysium.inference.tracks import ClipResult, Target, TrackOptions, TrackState, VideoTask
 from elysium.inference.writers import IMAGE_FORMATS, Writer, ending_of, format_of, open_writer
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from elysium.boxes import FloatArray
 from elysium.inference.engine import Engine
 from elysium.inference.results import Image, SourceFrame, SourceInfo
-from elysium.inference.tracker import ObjectState, Tracker, TrackOptions, TrackState, VideoEnd, VideoTask
+from elysium.inference.tracker import Tracker
+from elysium.inference.tracks import ObjectState, TrackOptions, TrackState, VideoEnd, VideoTask
 
 
 @dataclass(frozen=True)

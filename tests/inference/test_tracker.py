@@ -11,7 +11,7 @@ from elysium.data.video import VideoError
 from elysium.errors import UsageError
 from elysium.inference import Engine, FrameSource, Target, Tracker, TrackOptions, TrackRequest
 from elysium.inference.results import SourceFrame, SourceInfo
-from elysium.inference.tracker import ClipResult, TrackState, VideoEnd, VideoTask
+from elysium.inference.tracks import ClipResult, TrackState, VideoEnd, VideoTask
 
 
 def clip(count, seed=0, size=(48, 64)):
