@@ -159,7 +159,7 @@ def drift(rng: np.random.Generator, boxes: FloatArray, deviation: float) -> Floa
     A model that reads the true boxes of earlier frames learns to copy the last one, which is nearly right and needs no
     look at the frames; when it follows an object by itself, that is a box which never moves (exposure bias; Bengio et
     al., 2015, "Scheduled Sampling"). Errors of a tracker are alike from frame to frame, so they are drawn as a random
-    walk: of the centre, and half as large of the corners.
+    walk: of the centre, and half as large of the corners. What it brings was not measured by itself.
 
     Args:
         rng: Draws.

@@ -66,6 +66,22 @@ def test_a_token_that_the_loss_wants_more_of_rises():
     assert selector.score(tokens)[0, wanted].item() > before
 
 
+def test_a_scores_gradient_is_what_its_share_of_the_frame_would_gain():
+    selector = tiny()[0].selector
+    tokens, pulls = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(5)), torch.randn(3, 4, 16)
+    scores = selector.score(tokens).detach().requires_grad_()
+    selector.score = lambda _: scores
+    kept, positions = selector(tokens, 4)
+    (kept * pulls).sum().backward()
+    # docs/model.md, "How the gate learns": kept x_i has the gradient of p_i * <pull, x_i - m>, p the softmax.
+    for frame in range(3):
+        shares = scores[frame].detach().softmax(-1)
+        gains = torch.zeros(16)
+        gains[positions[frame]] = (pulls[frame] * (tokens[frame, positions[frame]] - tokens[frame].mean(0))).sum(-1)
+        expected = shares * (gains - (shares * gains).sum())
+        torch.testing.assert_close(scores.grad[frame], expected)
+
+
 def needles(generator, count=32):
     """Features of one frame each, all noise but for one token, whose sign is the answer."""
     features = torch.randn(count, 64, 16, generator=generator)
