@@ -55,9 +55,13 @@ def test_frames_are_the_same_however_many_processes_draw_them():
 
 
 def test_a_tower_learns_to_read(tmp_path):
-    untaught = train_tower(settings(*TOWER, "training.tower.steps=1"), tmp_path / "untaught")
-    learning = ("training.tower.steps=400", "training.tower.num_clips=100", "training.tower.batch_size=32")
-    taught = train_tower(settings(*TOWER, *learning), tmp_path / "taught")
+    wide = (
+        *("model.vision.hidden_size=48", "model.vision.num_attention_heads=4", "model.vision.num_hidden_layers=3"),
+        *("training.tower.num_clips=100", "training.tower.num_held_out_clips=20", "training.tower.batch_size=32"),
+        *("training.tower.learning_rate=5e-3", "training.tower.coordinate_deviation=4"),
+    )
+    untaught = train_tower(settings(*TOWER, *wide, "training.tower.steps=1"), tmp_path / "untaught")
+    taught = train_tower(settings(*TOWER, *wide, "training.tower.steps=600"), tmp_path / "taught")
     assert taught.mean_iou > untaught.mean_iou + 0.1
     assert taught.words[0] > untaught.words[0] + 0.3
     assert not (tmp_path / "taught" / "trainer").exists()
