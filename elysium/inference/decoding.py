@@ -31,9 +31,12 @@ _TOKEN_COST_ACCELERATOR = 0.004
 _TOKENS_PER_GUESS = 2.5
 # Of a guess with all before it, what a pass may ask for; above 1, nothing is guessed.
 _NO_GUESSES = 2.0
-# With several clips, guesses must promise so much more than none: rows of unlike lengths are padded, and clips that end
-# at different times leave the batch less full.
-_MARGIN = 1.6
+# With several clips or many questions, guesses must promise so much more than none: rows of unlike lengths are padded,
+# and what ends at different times leaves the batch less full.
+_MARGIN, _FEW = 1.6, 4
+# Every choice that is left is guessed, however improbable: what the model says behind wrong guesses is worth knowing.
+# Only where one clip is answered, for the reason of the margin.
+_WHOLE = 0.0
 _LEAST_CHANCES = (_NO_GUESSES, 0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
 
 
@@ -165,6 +168,7 @@ class _Feed:
     ids: list[int]
     choices: list[tuple[int, Options | None]]
     guesses: list[int]
+    whole: bool = False
     slots: list[int] = field(default_factory=list)
 
 
@@ -251,6 +255,8 @@ class Decoder:
                 ask.pending, ask.position, ask.seen = [*ask.question, *fixed], job.next_position, ask.answer.part
                 if ask.sampling is not None:
                     ask.generator = torch.Generator().manual_seed(ask.sampling.seed)
+                if ask.draft is not None:
+                    ask.draft.begin()
             self._cache.add_row(len(self._rows))
             fresh.append(len(self._rows))
             self._rows.append(job)
@@ -317,26 +323,32 @@ class Decoder:
         """
         rates = [
             [
-                (ask.draft.rate if ask.draft is not None else 0.0, len(ask.pending))
+                (ask.draft.rate, len(ask.pending), _choices_left(ask.answer), ask.draft.stride)
+                if ask.draft is not None and ask.draft.rate > 0
+                else (0.0, len(ask.pending), 0, 1.0)
                 for ask in job.asks
                 if not ask.answer.over
             ]
             for job in jobs
         ]
         token = _TOKEN_COST.get(self._device.type, _TOKEN_COST_ACCELERATOR)
+        crowded = len(jobs) > 1 or len(rates[0]) > _FEW
         best, best_least = 0.0, _NO_GUESSES
-        for least in _LEAST_CHANCES:
+        for least in _LEAST_CHANCES if len(jobs) > 1 else (*_LEAST_CHANCES, _WHOLE):
             gain, longest = 0.0, 0.0
             for row in rates:
                 length = 0.0
-                for rate, pending in row:
-                    guesses = guesses_above(rate, least) if least <= 1 else 0
+                for rate, pending, left, stride in row:
+                    guesses = left if least == _WHOLE else guesses_above(rate, least) if least <= 1 else 0
                     length += pending + _TOKENS_PER_GUESS * guesses
-                    gain += 1 + (rate * (1 - rate**guesses) / (1 - rate) if rate < 1 else guesses)
+                    if least == _WHOLE:
+                        gain += min(stride, left + 1)
+                    else:
+                        gain += 1 + (rate * (1 - rate**guesses) / (1 - rate) if rate < 1 else guesses)
                 longest = max(longest, length)
             speed = gain / (1 + token * len(rates) * longest)
             if speed > best:
-                best, best_least = speed * (_MARGIN if least > 1 and len(jobs) > 1 else 1.0), least
+                best, best_least = speed * (_MARGIN if least > 1 and crowded else 1.0), least
         return best_least
 
     def _as_attention(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -421,6 +433,10 @@ class Decoder:
                 break
         read = feed.choices[reached][0] - base + 1
         if ask.draft is not None and feed.guesses:
+            if feed.whole:
+                ask.draft.decided(reached + 1)
+            if isinstance(ask.answer, BoxesState):
+                ask.draft.hear(_as_if_right(ask.answer, tokens[reached + 1 :]))
             guessed = min(reached + 1, len(feed.guesses))
             self.stats.guessed += guessed
             self.stats.agreed += reached
@@ -462,7 +478,9 @@ def _feed(ask: Ask, least_chance: float) -> _Feed:
     guesses: list[int] = []
     if ask.draft is None or not isinstance(answer, BoxesState):
         return _Feed(ask, ids, choices, guesses)
-    budget, guess, ahead = ask.draft.budget(least_chance), ask.draft.tokens(answer), answer.copy()
+    whole = least_chance == _WHOLE and ask.draft.rate > 0
+    budget = _choices_left(answer) if whole else ask.draft.budget(least_chance)
+    guess, ahead = ask.draft.tokens(answer), answer.copy()
     while len(guesses) < budget:
         token = guess(ahead)
         if token is None:
@@ -474,7 +492,26 @@ def _feed(ask: Ask, least_chance: float) -> _Feed:
         guesses.append(token)
         ids += [token, *fixed]
         choices.append((len(ids) - 1, ahead.options()))
-    return _Feed(ask, ids, choices, guesses)
+    return _Feed(ask, ids, choices, guesses, whole)
+
+
+def _choices_left(answer: AnswerState) -> int:
+    """Returns about how many choices an answer needs after the next one."""
+    if not isinstance(answer, BoxesState):
+        return 0
+    grammar = answer.grammar
+    return max((4 * grammar.num_frames - len(answer.values)) * len(grammar.numbers[grammar.maximum]) - 1, 0)
+
+
+def _as_if_right(answer: BoxesState, tokens: Sequence[int]) -> list[int]:
+    """Returns an answer's coordinates if it went on, as far as it can, with what was said behind a wrong guess."""
+    ahead = answer.copy()
+    for token in tokens:
+        if ahead.over or token not in ahead.allowed():
+            break
+        ahead.push(token)
+        ahead.write_fixed()
+    return ahead.values
 
 
 def _check_layers(config: Any) -> None:

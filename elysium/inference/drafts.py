@@ -1,7 +1,9 @@
 """Guessing the next boxes from the motion so far, for the model to confirm several at once (DESIGN §5).
 
 Speculative decoding (Leviathan et al., 2023) with a motion model in place of a small language model: what the model
-does not agree with is thrown away, so a bad guess costs time and never changes an answer.
+does not agree with is thrown away, so a bad guess costs time and never changes an answer. What the model said behind a
+wrong guess is the next guess (Jacobi decoding; Santilli et al., 2023): where a later box lies is mostly for the frames
+to tell, and hardly hangs on a number of an earlier one.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ _ALPHA, _BETA = 0.6, 0.3
 _FIRST_RATE = 0.5
 # Numbers that begin as written are looked for so far around a guess.
 _SEARCH = 12
+# Choices that a guess of the whole answer decides, before anything is known; and how far a new answer returns to that.
+_FIRST_STRIDE = 8.0
+_HOPE = 0.1
 # No rate is taken for more than this.
 _SURE = 0.999
 
@@ -47,6 +52,22 @@ class MotionDraft:
         self._scores = [0.02, 0.01, 0.0]
         self._last: FloatArray | None = None
         self._rate = _FIRST_RATE
+        self._said: list[int] = []
+        #: Choices decided lately by a pass that guessed the whole answer.
+        self.stride = _FIRST_STRIDE
+
+    def begin(self) -> None:
+        """Forgets what the model said of another answer."""
+        self._said = []
+        self.stride += _HOPE * (_FIRST_STRIDE - self.stride)
+
+    def hear(self, values: Sequence[int]) -> None:
+        """Takes the coordinates of an answer as the model said them; the later ones behind guesses that were wrong."""
+        self._said = [*values, *self._said[len(values) :]]
+
+    def decided(self, choices: int) -> None:
+        """Takes how many choices a pass decided that guessed the whole answer."""
+        self.stride = _MEMORY * self.stride + (1 - _MEMORY) * choices
 
     @property
     def rate(self) -> float:
@@ -98,11 +119,13 @@ class MotionDraft:
         first = state.part
 
         def guess(at: BoxesState) -> int | None:
-            predicted = best.predict(1 + at.part - first)
-            place = len(at.values) % 4
-            value = predicted[place]
-            if place >= 2:
-                value += at.values[-2] - predicted[place - 2]
+            value = self._heard(at)
+            if value is None:
+                predicted = best.predict(1 + at.part - first)
+                place = len(at.values) % 4
+                value = predicted[place]
+                if place >= 2:
+                    value += at.values[-2] - predicted[place - 2]
             middle = int(np.clip(np.rint(value), at.least, self._maximum))
             for distance in range(_SEARCH):
                 for candidate in (middle + distance, middle - distance):
@@ -112,6 +135,9 @@ class MotionDraft:
             return None
 
         return guess
+
+    def _heard(self, at: BoxesState) -> float | None:
+        return self._said[len(at.values)] if len(at.values) < len(self._said) else None
 
 
 def guesses_above(rate: float, least_chance: float) -> int:

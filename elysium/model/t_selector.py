@@ -61,8 +61,8 @@ class GatedSelector(Selector):
     Top-k passes no gradient to the scores, so the release's gate never learns (PROTOCOL §3). Here a kept token x is
     `x + (p - stop(p)) * (x - m)`: p is the softmax of its score, m the mean of all tokens. The value is exactly x, and
     the gradient of p is what the loss would gain if x gave way to a token that says nothing (straight-through). p is
-    not scaled to a mean of one: times N, the gate's gradients through the tower are tens of times all others, and
-    clipping the norm of all gradients leaves those others next to nothing (`benchmarks/gate.py`).
+    not scaled to a mean of one: times N, the gate's gradients through the tower outweigh all others, and clipping the
+    norm of all gradients leaves those others little (`benchmarks/gate.py`).
     Scaling x instead, `x * (1 + p - stop(p))`, tells next to nothing: language models normalise what they read, and a
     token of half the length is the same token to them. Training keeps the K best as inference does: noise on the scores
     (Gumbel top-k; Kool et al., 2019) brought nothing. `benchmarks/estimators.py` compares this estimator with others.

@@ -93,6 +93,21 @@ def test_a_draft_that_is_wrong_falls_silent_and_one_that_is_right_speaks_up():
     assert wild.budget(0.2) > 8, "it listens even while it says nothing"
 
 
+def test_what_the_model_said_is_guessed_before_what_motion_says():
+    draft = MotionDraft(99)
+    for _ in range(3):
+        draft.observe([40, 40, 50, 60])
+    said = [[41, 40, 52, 61], [43, 39, 54, 60]]
+    draft.hear([value for box in said for value in box])
+    assert guessed(draft, 3) == [*said, [40, 40, 50, 60]]
+    draft.hear([44, 40])
+    assert guessed(draft, 2) == [[44, 40, 52, 61], [43, 39, 54, 60]], (
+        "what was said later stands until it is heard anew"
+    )
+    draft.begin()
+    assert guessed(draft, 2) == [[40, 40, 50, 60]] * 2
+
+
 def test_a_track_that_jumps_to_a_known_box_begins_anew():
     draft = MotionDraft(99)
     for time in range(5):
