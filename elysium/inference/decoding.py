@@ -18,26 +18,11 @@ from torch import Tensor, nn
 
 from elysium.errors import UsageError
 from elysium.inference.cache import SHARED, ClipCache
-from elysium.inference.drafts import MotionDraft, guesses_above
+from elysium.inference.drafts import MotionDraft
 from elysium.inference.grammar import AnswerState, BoxesState, ChoiceVocabulary, Options
+from elysium.inference.guessing import NO_GUESSES, Feed, as_if_right, least_chance, make_feed
 from elysium.model.cost import CostModel
 from elysium.model.roofline import Meter
-
-# What reading one more token costs beside a whole pass over one: a pass over few tokens waits for weights to arrive
-# from memory, least so on a CPU. Measured on 2 cores with 2 and 100 million parameters; an estimate for accelerators.
-_TOKEN_COST = {"cpu": 0.03}
-_TOKEN_COST_ACCELERATOR = 0.004
-# Tokens that a guessed choice has the model read, the fixed text behind it included.
-_TOKENS_PER_GUESS = 2.5
-# Of a guess with all before it, what a pass may ask for; above 1, nothing is guessed.
-_NO_GUESSES = 2.0
-# With several clips or many questions, guesses must promise so much more than none: rows of unlike lengths are padded,
-# and what ends at different times leaves the batch less full.
-_MARGIN, _FEW = 1.6, 4
-# Every choice that is left is guessed, however improbable: what the model says behind wrong guesses is worth knowing.
-# Only where one clip is answered, for the reason of the margin.
-_WHOLE = 0.0
-_LEAST_CHANCES = (_NO_GUESSES, 0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
 
 
 @dataclass
@@ -160,18 +145,6 @@ class ClipJob:
     asks: list[Ask]
 
 
-@dataclass
-class _Feed:
-    """What one question has the model read in a pass; choices hang at the tokens before them."""
-
-    ask: Ask
-    ids: list[int]
-    choices: list[tuple[int, Options | None]]
-    guesses: list[int]
-    whole: bool = False
-    slots: list[int] = field(default_factory=list)
-
-
 class Decoder:
     """Answers clips; they may come at any time and end at different times.
 
@@ -267,8 +240,9 @@ class Decoder:
         jobs = [self._rows[row] for row in rows]
         # With prompts, where tokens rather than passes cost time, several questions' guesses wait for the next pass.
         wait = first and sum(len(job.asks) for job in jobs) > 1
-        least = _NO_GUESSES if wait else self._least_chance(jobs)
-        feeds = [[_feed(ask, least) for ask in self._rows[row].asks if not ask.answer.over] for row in rows]
+        asks = [[ask for ask in job.asks if not ask.answer.over] for job in jobs]
+        least = NO_GUESSES if wait else least_chance(asks, self._device.type)
+        feeds = [[make_feed(ask, least) for ask in of_row] for of_row in asks]
         shared = [len(self._rows[row].embeddings) if first else 0 for row in rows]
         counts = [before + sum(len(feed.ids) for feed in of_row) for before, of_row in zip(shared, feeds, strict=True)]
         shape = (len(feeds), max(counts))
@@ -316,46 +290,11 @@ class Decoder:
             self._work.add_pass(first, counts, used, logits, len(self._vocabulary.ids))
         self._choose(hidden, list(rows), feeds)
 
-    def _least_chance(self, jobs: Sequence[ClipJob]) -> float:
-        """Returns how probable guesses must be in this pass, so that most choices are made in its time.
-
-        A pass takes longer the more tokens it reads, and all its rows take as long as the longest one.
-        """
-        rates = [
-            [
-                (ask.draft.rate, len(ask.pending), _choices_left(ask.answer), ask.draft.stride)
-                if ask.draft is not None and ask.draft.rate > 0
-                else (0.0, len(ask.pending), 0, 1.0)
-                for ask in job.asks
-                if not ask.answer.over
-            ]
-            for job in jobs
-        ]
-        token = _TOKEN_COST.get(self._device.type, _TOKEN_COST_ACCELERATOR)
-        crowded = len(jobs) > 1 or len(rates[0]) > _FEW
-        best, best_least = 0.0, _NO_GUESSES
-        for least in _LEAST_CHANCES if len(jobs) > 1 else (*_LEAST_CHANCES, _WHOLE):
-            gain, longest = 0.0, 0.0
-            for row in rates:
-                length = 0.0
-                for rate, pending, left, stride in row:
-                    guesses = left if least == _WHOLE else guesses_above(rate, least) if least <= 1 else 0
-                    length += pending + _TOKENS_PER_GUESS * guesses
-                    if least == _WHOLE:
-                        gain += min(stride, left + 1)
-                    else:
-                        gain += 1 + (rate * (1 - rate**guesses) / (1 - rate) if rate < 1 else guesses)
-                longest = max(longest, length)
-            speed = gain / (1 + token * len(rates) * longest)
-            if speed > best:
-                best, best_least = speed * (_MARGIN if least > 1 and crowded else 1.0), least
-        return best_least
-
     def _as_attention(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
         # As numbers also for sdpa, which would make them of a mask of bits in every layer anew.
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
-    def _choose(self, hidden: Tensor, rows: list[int], feeds: list[list[_Feed]]) -> None:
+    def _choose(self, hidden: Tensor, rows: list[int], feeds: list[list[Feed]]) -> None:
         """Lets the model choose at every place where it has a choice, and keeps the guesses that it agrees with."""
         places = [
             (number, place, options)
@@ -408,7 +347,7 @@ class Decoder:
             self._choice_rows = (head.weight[ids], None if head.bias is None else head.bias[ids])
         return nn.functional.linear(states, *self._choice_rows)
 
-    def _free(self, state: Tensor, feed: _Feed) -> int:
+    def _free(self, state: Tensor, feed: Feed) -> int:
         """Chooses one token among all; returns how many tokens were read."""
         logits: Tensor = self._head(state).float()
         logits[self._never] = -torch.inf
@@ -421,7 +360,7 @@ class Decoder:
         self._write(ask, token, float(logits.log_softmax(-1)[token]))
         return len(feed.ids)
 
-    def _agree(self, feed: _Feed, tokens: list[int], logs: list[float]) -> int:
+    def _agree(self, feed: Feed, tokens: list[int], logs: list[float]) -> int:
         """Takes the model's choices as far as what it read was right; returns how many tokens were."""
         ask = feed.ask
         base = feed.choices[0][0] - (len(ask.pending) - 1)
@@ -436,7 +375,7 @@ class Decoder:
             if feed.whole:
                 ask.draft.decided(reached + 1)
             if isinstance(ask.answer, BoxesState):
-                ask.draft.hear(_as_if_right(ask.answer, tokens[reached + 1 :]))
+                ask.draft.hear(as_if_right(ask.answer, tokens[reached + 1 :]))
             guessed = min(reached + 1, len(feed.guesses))
             self.stats.guessed += guessed
             self.stats.agreed += reached
@@ -468,50 +407,6 @@ class Decoder:
             else:
                 row += 1
         return done
-
-
-def _feed(ask: Ask, least_chance: float) -> _Feed:
-    """Returns what a question has the model read next: what is decided, and a guess behind it."""
-    answer = ask.answer
-    ids = list(ask.pending)
-    choices = [(len(ids) - 1, answer.options())]
-    guesses: list[int] = []
-    if ask.draft is None or not isinstance(answer, BoxesState):
-        return _Feed(ask, ids, choices, guesses)
-    whole = least_chance == _WHOLE and ask.draft.rate > 0
-    budget = _choices_left(answer) if whole else ask.draft.budget(least_chance)
-    guess, ahead = ask.draft.tokens(answer), answer.copy()
-    while len(guesses) < budget:
-        token = guess(ahead)
-        if token is None:
-            break
-        ahead.push(token)
-        fixed = ahead.write_fixed()
-        if ahead.over:
-            break
-        guesses.append(token)
-        ids += [token, *fixed]
-        choices.append((len(ids) - 1, ahead.options()))
-    return _Feed(ask, ids, choices, guesses, whole)
-
-
-def _choices_left(answer: AnswerState) -> int:
-    """Returns about how many choices an answer needs after the next one."""
-    if not isinstance(answer, BoxesState):
-        return 0
-    grammar = answer.grammar
-    return max((4 * grammar.num_frames - len(answer.values)) * len(grammar.numbers[grammar.maximum]) - 1, 0)
-
-
-def _as_if_right(answer: BoxesState, tokens: Sequence[int]) -> list[int]:
-    """Returns an answer's coordinates if it went on, as far as it can, with what was said behind a wrong guess."""
-    ahead = answer.copy()
-    for token in tokens:
-        if ahead.over or token not in ahead.allowed():
-            break
-        ahead.push(token)
-        ahead.write_fixed()
-    return ahead.values
 
 
 def _check_layers(config: Any) -> None:

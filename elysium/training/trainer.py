@@ -93,7 +93,7 @@ def train_phase(
     loss = CoordinateSmoothing(processor, phase.coordinate_smoothing) if phase.coordinate_smoothing else None
     attention = model.config.text_config._attn_implementation
     if phase.compile and not torch.cuda.is_available():
-        # Compiled, plain attention is a few loops, and its backward pass is much cheaper than that of the CPU's kernel.
+        # Compiled, plain attention is a few loops over masks of any form.
         model.set_attn_implementation("eager")
     try:
         return fit(model, supply, phase, folder, seed, log_metrics, loss=loss, rates=phase.learning_rates)

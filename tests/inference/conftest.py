@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from elysium.boxes import BoxCodec
 from elysium.config import ModelSettings
-from elysium.inference import decoding
+from elysium.inference import guessing
 from elysium.model import build_model
 from elysium.model.tokenizer import build_tokenizer
 from elysium.prompts import SYSTEM_TEXT, boxes_answer
@@ -58,7 +58,7 @@ def byte_level_tokenizer(kind):
 @pytest.fixture
 def free_tokens(monkeypatch):
     """Where reading a token costs nothing, guesses always pay: everything is guessed, however many clips run."""
-    monkeypatch.setattr(decoding, "_TOKEN_COST", {"cpu": 0.0})
+    monkeypatch.setattr(guessing, "_TOKEN_COST", {"cpu": 0.0})
 
 
 @pytest.fixture(scope="session", params=["nano", "llama", "qwen", "gpt4"])

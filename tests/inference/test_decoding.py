@@ -7,9 +7,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Mi
 
 from elysium.boxes import BoxCodec
 from elysium.errors import UsageError
+from elysium.inference import decoding
 from elysium.inference.decoding import Ask, ClipJob, Decoder, DecodingStats, Sampling
 from elysium.inference.drafts import MotionDraft
 from elysium.inference.grammar import ChoiceVocabulary, FreeState, GrammarCache
+from elysium.inference.guessing import WHOLE
 
 WIDTH = 16
 VOCABULARY = 1024
@@ -53,6 +55,20 @@ def clip(rng, vocabulary, answers, drafts=None):
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.usefixtures("free_tokens")
 def test_guided_decoding_is_the_restricted_argmax_token_for_token(tokenizer, seed):
+    check_against_naive(tokenizer, seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_so_it_is_where_all_that_is_left_is_guessed_in_every_pass(tokenizer, seed, monkeypatch):
+    monkeypatch.setattr(decoding, "least_chance", lambda *_: WHOLE)
+    heard = []
+    monkeypatch.setattr(MotionDraft, "decided", lambda _, choices: heard.append(choices))
+    check_against_naive(tokenizer, seed)
+    assert min(heard) == 1, "some guesses were wrong from the start"
+    assert max(heard) > 1, "and some were right"
+
+
+def check_against_naive(tokenizer, seed):
     # 12 models, each with 8 clips of 1 to 4 questions: 240 prompts for every tokenizer.
     rng = np.random.default_rng(seed)
     vocabulary, grammars = len(tokenizer), GrammarCache(tokenizer, BoxCodec())
