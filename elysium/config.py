@@ -219,6 +219,13 @@ class PhaseSettings(Schedule):
         description="how far the boxes of earlier frames, as the model reads them, drift from the truth a frame: "
         "standard deviation in steps of the box text; 0 shows it the truth",
     )
+    camera_motion: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of samples that are seen by a camera which moves on, so that objects are cut off, leave and "
+        "come back; where an object is gone, the model learns to be sure of no box",
+    )
     num_visual_tokens: int | None = Field(None, ge=1, description="kept of each frame; None is the model's own")
     learning_rates: dict[Part, float] = Field({}, description="of parts that do not learn at learning_rate")
 
@@ -246,6 +253,11 @@ class PhaseSettings(Schedule):
                     f"learning_rates gives {part} {rate}; a rate is above 0, and what is not to learn is "
                     "left out of trains"
                 )
+        if self.camera_motion and not self.coordinate_smoothing:
+            raise ValueError(
+                f"camera_motion={self.camera_motion} needs coordinate_smoothing above 0: only a loss that knows "
+                "numbers can teach that none of them is likely"
+            )
         for name in ("clip_frames", "clip_interval"):
             low, high = getattr(self, name)
             if not 1 <= low <= high:

@@ -18,7 +18,8 @@ from transformers import BatchFeature
 from elysium.errors import UsageError
 from elysium.model import ElysiumProcessor
 from elysium.model.processor import IGNORED
-from elysium.training.samples import Sample, TrackSamples
+from elysium.training.losses import ANYWHERE, coordinate_tokens
+from elysium.training.samples import Question, Sample, TrackSamples
 
 _WINDOW_BATCHES = 16
 _PADDING, _SHARED = -1, 0
@@ -89,7 +90,7 @@ class Collator:
         With several, `attention_mask` is `(B, 1, L, L)`, true where a token (third axis) attends to another (fourth),
         and `position_ids` `(B, L)` is given.
         """
-        if all(len(sample.questions) == 1 and sample.questions[0].history is None for sample in samples):
+        if all(len(sample.questions) == 1 and sample.questions[0].is_plain for sample in samples):
             return self._processor(
                 text=[sample.questions[0].prompt for sample in samples],
                 videos=[sample.frames for sample in samples],
@@ -130,10 +131,21 @@ class Collator:
                 )
             added = prompt[cut:] + read
             ids += added
-            labels += [IGNORED] * (len(prompt) - cut) + answer
+            labels += [IGNORED] * (len(prompt) - cut) + self._wanted(question, answer)
             positions += range(cut, cut + len(added))
             owners += [number] * len(added)
         return ids, labels, positions, owners
+
+    def _wanted(self, question: Question, answer: list[int]) -> list[int]:
+        """Returns an answer's labels: its tokens, and `ANYWHERE` for the coordinates of frames without the object."""
+        if not any(question.gone):
+            return answer
+        numbers = set(coordinate_tokens(self._processor, "camera_motion"))
+        places = np.array([at for at, token in enumerate(answer) if token in numbers]).reshape(len(question.gone), -1)
+        labels = np.array(answer)
+        # The numbers before the last four of a frame are the frame's own.
+        labels[places[np.array(question.gone), -4:]] = ANYWHERE
+        return [int(label) for label in labels]
 
 
 def _may_attend(owners: Tensor) -> Tensor:

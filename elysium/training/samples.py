@@ -16,10 +16,13 @@ from elysium.data.records import TrackRecord, read_jsonl
 from elysium.errors import ElysiumError
 from elysium.model.frames import resize_frame
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
+from elysium.training.camera import fill_gone, mean_background, move_camera, sample_path, seen_boxes
 
 _SINGLE_FRAME = (Task.REC, Task.REG)
 # Of the answers, where there is history noise: the model must also know how to go on from what is right.
 _DRIFTING = 0.5
+# Shares of an object's box that must be seen: for the object to be there at all, and to be described.
+_THERE, _DESCRIBED = 0.15, 0.7
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,20 @@ class Question:
         answer: What the model should say.
         history: What it reads of its own answer while it learns to go on with it, as many tokens long; None is the
             answer itself.
+        gone: Of an answer in boxes, whether the object is gone in each frame, so that no box is right; empty where it
+            is in all.
     """
 
     task: Task
     prompt: str
     answer: str
     history: str | None = None
+    gone: tuple[bool, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model reads its answer, and learns all of it."""
+        return self.history is None and not any(self.gone)
 
 
 @dataclass(frozen=True)
@@ -100,12 +111,20 @@ class TrackSamples:
         shares = self._weights[same_kind] / self._weights[same_kind].sum()
         others = self._siblings[tuple(record.frames)]
         order = [record, *(others[i] for i in rng.permutation(len(others)) if others[i] is not record)]
+        frames = np.stack([self._frame(record.frames[frame]) for frame in chosen])
+        shifts = np.zeros((len(chosen), 2))
+        if self._phase.camera_motion and rng.random() < self._phase.camera_motion:
+            pixels = np.rint(sample_path(rng, _boxes(record, chosen)) * self._side).astype(np.int64)
+            pixels = pixels.clip(-self._side, self._side)
+            frames = move_camera(frames, self._background(record), pixels)
+            shifts = pixels / self._side
         questions = []
         for number in range(self._phase.questions):
             task = first if number == 0 else self._tasks[same_kind[int(rng.choice(len(same_kind), p=shares))]]
             phrasing = int(rng.integers(len(PHRASINGS[task])))
-            questions.append(self._question(task, order[number % len(order)], chosen, phrasing, rng))
-        frames = np.stack([self._frame(record.frames[frame]) for frame in chosen])
+            asked = order[number % len(order)]
+            boxes, seen = seen_boxes(_boxes(asked, chosen), shifts)
+            questions.append(self._question(task, asked.object_description, boxes, seen, phrasing, rng))
         return Sample(tuple(questions), frames)
 
     def num_frames(self, index: int) -> int:
@@ -124,18 +143,31 @@ class TrackSamples:
         return task, record, chosen, rng
 
     def _question(
-        self, task: Task, record: TrackRecord, chosen: list[int], phrasing: int, rng: np.random.Generator
+        self, task: Task, expression: str, boxes: FloatArray, seen: FloatArray, phrasing: int, rng: np.random.Generator
     ) -> Question:
-        boxes = np.array([record.box[frame] for frame in chosen])
-        expression = record.object_description
-        prompt = ask(task, len(chosen), expression=expression, box=boxes[0], phrasing=phrasing, codec=self._codec)
-        if task in (Task.REG, Task.VIDEO_REG):
+        """Returns a question about an object, from its boxes `(T, 4)` and the share of each that is seen `(T,)`."""
+        describes = task in (Task.REG, Task.VIDEO_REG)
+        if seen[0] < (_DESCRIBED if describes else _THERE):
+            # What the first frame does not show cannot be asked for by its box there.
+            task, describes = (Task.REC if _is_single(task) else Task.RSOT), False
+        prompt = ask(task, len(boxes), expression=expression, box=boxes[0], phrasing=phrasing, codec=self._codec)
+        if describes:
             return Question(task, prompt, description_answer(expression))
+        gone = seen < _THERE
+        if gone.any():
+            boxes = fill_gone(rng, boxes, gone)
         history = None
         if self._phase.history_noise and rng.random() < _DRIFTING:
             drifted = drift(rng, boxes, self._phase.history_noise / self._codec.scale)
             history = boxes_answer(drifted, self._codec)
-        return Question(task, prompt, boxes_answer(boxes, self._codec), history)
+        return Question(
+            task, prompt, boxes_answer(boxes, self._codec), history, tuple(gone.tolist()) if gone.any() else ()
+        )
+
+    def _background(self, record: TrackRecord) -> npt.NDArray[np.uint8]:
+        frames = np.stack([self._frame(name) for name in record.frames])
+        boxes = np.array([sibling.box for sibling in self._siblings[tuple(record.frames)]])
+        return mean_background(frames, boxes)
 
     def _frame(self, name: str) -> npt.NDArray[np.uint8]:
         found = self._frames.get(name)
@@ -147,6 +179,10 @@ class TrackSamples:
                 raise ElysiumError(f"the frame {self.folder / name} cannot be read: {error}") from error
             self._frames[name] = found
         return found
+
+
+def _boxes(record: TrackRecord, chosen: list[int]) -> FloatArray:
+    return np.array([record.box[frame] for frame in chosen])
 
 
 def _is_single(task: Task) -> bool:
