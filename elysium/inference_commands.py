@@ -23,7 +23,7 @@ from elysium.inference_options import (
     source_options,
     take_engine_options,
 )
-from elysium.pipeline.commands import json_option
+from elysium.options import json_option
 
 if TYPE_CHECKING:
     from elysium.inference.decoding import Sampling

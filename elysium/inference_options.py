@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elysium.errors import UsageError
+from elysium.options import home_option, together, tracking_uri_option
 
 if TYPE_CHECKING:
     from elysium.inference.checkpoints import EngineOptions
     from elysium.inference.choice import ReadOptions
     from elysium.inference.decoding import Sampling
     from elysium.inference.results import PixelBox
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class Box(click.ParamType):  # type: ignore[type-arg] # generic only in newer releases
@@ -40,16 +37,7 @@ class Box(click.ParamType):  # type: ignore[type-arg] # generic only in newer re
         return (x1, y1, x2, y2), name.strip() or None
 
 
-def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-engine_options = _together(
+engine_options = together(
     click.option(
         "--checkpoint",
         default=None,
@@ -57,15 +45,8 @@ engine_options = _together(
         help="A folder; nano, which Elysium carries; OWNER/NAME[@REVISION] on the Hugging Face hub; or "
         "models:/NAME@ALIAS in the registry. By default the registry's champion, and nano before there is one.",
     ),
-    click.option(
-        "--home",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path("runs"),
-        show_default=True,
-        metavar="DIR",
-        help="The folder with the runs, which holds the local registry.",
-    ),
-    click.option("--tracking-uri", default=None, metavar="URI", help="MLflow server; instead of --home's registry."),
+    home_option,
+    tracking_uri_option,
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option(
         "--dtype",
@@ -79,7 +60,7 @@ engine_options = _together(
     ),
 )
 
-source_options = _together(
+source_options = together(
     click.option("--start", type=int, default=0, show_default=True, metavar="N", help="Number of the first frame."),
     click.option("--stop", type=int, default=None, metavar="N", help="Number of the frame to stop before."),
     click.option("--stride", type=int, default=1, show_default=True, metavar="N", help="Take every N-th frame."),
@@ -92,7 +73,7 @@ source_options = _together(
     click.option("--allow-private-hosts", is_flag=True, help="Let web addresses lead into private networks."),
 )
 
-sampling_options = _together(
+sampling_options = together(
     click.option(
         "--temperature", type=float, default=0.0, show_default=True, help="Draw words; 0 takes the likeliest ones."
     ),

@@ -11,6 +11,7 @@ import click
 
 from elysium.cli import print_json
 from elysium.errors import UsageError
+from elysium.options import json_option
 
 _EXISTING = click.Path(path_type=Path, exists=True)
 _GIB, _MIB = 2**30, 2**20
@@ -23,7 +24,7 @@ def model() -> None:
 
 @model.command("describe")
 @click.argument("preset")
-@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output.")
+@json_option
 def describe_command(preset: str, as_json: bool) -> None:
     r"""State parameters, memory and arithmetic of PRESET: a preset's name, its YAML file, or a checkpoint folder.
 
@@ -90,7 +91,7 @@ def _operations(number: int) -> str:
     metavar="GB",
     help="Largest weight file in GB (10^9 bytes); by default they are divided as in SRC.",
 )
-@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output.")
+@json_option
 @click.argument("source", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="SRC")
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DST")
 def convert(

@@ -10,7 +10,7 @@ import click
 
 from elysium.cli import print_json
 from elysium.errors import UsageError
-from elysium.pipeline.commands import json_option, set_option
+from elysium.options import json_option, set_option
 
 _SELECTORS = "none,gated,strided,mixed,concat,cross_attention"
 

@@ -9,7 +9,7 @@ import click
 
 from elysium.cli import print_json
 from elysium.errors import ElysiumError
-from elysium.pipeline.commands import json_option, set_option
+from elysium.options import json_option, set_option
 
 
 @click.group()

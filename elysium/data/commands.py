@@ -11,7 +11,7 @@ import click
 from elysium.cli import print_json
 from elysium.config import Settings, load_settings
 from elysium.errors import ElysiumError, UsageError
-from elysium.pipeline.commands import json_option, set_option
+from elysium.options import home_option, json_option, set_option
 
 _MODEL = re.compile(
     r"^(?:models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[\w.-]+))|(?P<number>\d+)|@(?P<at>[\w.-]+))$"
@@ -43,7 +43,7 @@ def data() -> None:
 @data.command("checkout")
 @click.argument("what", metavar="RUN|MODEL_VERSION")
 @click.option("--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new or empty folder.")
-@click.option("--home", default="runs", type=click.Path(path_type=Path), show_default=True, help="The runs' folder.")
+@home_option
 @click.option("--remote", default=None, metavar="URI", help="The DVC remote, if it is not where the run left it.")
 @set_option
 @json_option

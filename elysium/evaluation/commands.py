@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from elysium.cli import print_json
-from elysium.pipeline.commands import json_option, set_option
+from elysium.options import json_option, set_option
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 

@@ -9,17 +9,14 @@ import click
 from elysium import __version__
 from elysium.cli import print_json
 from elysium.errors import UsageError
+from elysium.options import json_option, set_option
 from elysium.pipeline.steps import STEPS, step
 from elysium.pipeline.workspace import Workspace
 
-set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. curate.min_iou=0.4."
-)
 registry_option = click.option(
     "--registry", default="", help="Prefix of the images' names, e.g. registry.example.org/team/."
 )
 tag_option = click.option("--tag", default=__version__, show_default=True, help="Of the images.")
-json_option = click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output.")
 
 
 @click.group()

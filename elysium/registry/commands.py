@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elysium.cli import print_json
 from elysium.config import Settings, load_settings
 from elysium.errors import UsageError
+from elysium.options import home_option, json_option, set_option, together, tracking_uri_option
 
 if TYPE_CHECKING:
     from elysium.registry.models import Version
     from elysium.registry.store import Store
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def _options(command: _Command) -> _Command:
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output."),
-        click.option(
-            "--set",
-            "overrides",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Override a setting, e.g. registry.model_name=x.",
-        ),
-        click.option("--tracking-uri", default=None, metavar="URI", help="MLflow server; instead of --home's store."),
-        click.option(
-            "--home",
-            type=click.Path(path_type=Path, file_okay=False),
-            default=Path("runs"),
-            show_default=True,
-            metavar="DIR",
-            help="The folder with the runs, which holds the local store in mlflow/.",
-        ),
-    ):
-        command = option(command)
-    return command
+_options = together(home_option, tracking_uri_option, set_option, json_option)
 
 
 @click.group()

@@ -1,0 +1,38 @@
+"""Options that many commands share, each said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. curate.min_iou=0.4."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output.")
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    metavar="DIR",
+    help="The folder with the runs, which holds the local registry.",
+)
+tracking_uri_option = click.option(
+    "--tracking-uri", default=None, metavar="URI", help="MLflow server; instead of --home's registry."
+)
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Returns one decorator that adds several options, which `--help` shows in their order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
