@@ -13,12 +13,11 @@ that no other box has. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reporting import finish
 
 from elysium.boxes import iou
 from elysium.data.simulator import simulate
@@ -44,7 +43,6 @@ def main() -> None:
     arguments = parser.parse_args()
     engine = open_engine(EngineOptions(arguments.checkpoint, arguments.home, device="cpu"))
     report = {
-        "command": " ".join(["python", "benchmarks/beyond.py", *sys.argv[1:]]),
         "clips": arguments.clips,
         "absent": absent(engine, arguments.clips),
         "zoom": zoom(engine, arguments.clips),
@@ -54,9 +52,7 @@ def main() -> None:
         print(name)
         for row in report[name]:
             print("  ", "  ".join(f"{key} {value}" for key, value in row.items()))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    finish(report, arguments.output)
 
 
 def absent(engine: Engine, count: int) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import shutil
 import subprocess
@@ -24,8 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
+from reporting import finish
 from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, LlamaConfig
 
@@ -98,19 +97,14 @@ def main() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     result = {
         "what": "conversion of a release checkpoint, synthetic, bfloat16",
-        "command": " ".join(["python", "benchmarks/convert.py", *sys.argv[1:]]),
-        "machine": machine(),
         "import_only_mb": round(idle / 1e6, 1),
         "bound_per_largest_shard": BOUND,
         "rows": rows,
     }
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     columns = list(rows[0])
     for row in [dict(zip(columns, columns, strict=True)), *rows]:
         print("  ".join(f"{row[column]!s:>{max(len(column), 15)}}" for column in columns))
-    print(json.dumps(result))
+    finish(result, arguments.output)
     over = [row for row in rows if row["way"] == "elysium convert" and row["peak_per_largest_shard"] >= BOUND]
     if over:
         sys.exit(f"memory is above {BOUND} times the largest shard")
@@ -174,20 +168,6 @@ def release_name(name: str) -> str:
     name = re.sub(r"^vision_tower\.(vision_model\.)?", "visual_encoder.vision_model.", name)
     name = re.sub(r"^language_model\.", "llm.", name)
     return re.sub(r"^projector\.", "llm_proj.", re.sub(r"^selector\.", "adapter.", name))
-
-
-def machine() -> dict[str, Any]:
-    """Returns what the figures were taken on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.platform(),
-    }
 
 
 if __name__ == "__main__":

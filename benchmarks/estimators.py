@@ -15,14 +15,13 @@ nothing is learned, stands beside them.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import platform
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from reporting import finish
 from torch import Tensor
 
 from elysium.ablation.cell import Cell
@@ -83,14 +82,9 @@ def main() -> None:
             print(f"{name:34} {found['accuracy']:7.1f}% {found['mean_iou']:9.3f} {found['seconds']:8.0f}", flush=True)
     report = {
         "what": "gradient estimators for a top-k gate: REC on simulated scenes of one object, 12 of 64 tokens",
-        "command": f"python benchmarks/estimators.py --steps {arguments.steps}",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__.split("+")[0]},
         "figures": figures,
     }
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(report))
+    finish(report, arguments.output)
 
 
 def measure(name: str, folder: Path, steps: int) -> dict[str, float]:

@@ -12,14 +12,12 @@ mean loss of the first and of the last steps.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from reporting import finish
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -58,15 +56,7 @@ def main() -> None:
         norms = (f"{row[f'norm_{part}']:10.3f}" for part in PARTS)
         print(f"{name:26}", *norms, f"{row['starved']:7.0f}% {row['first_loss']:7.4f}", end=" ")
         print(f"{row['last_loss']:7.4f} {row['seconds']:8.0f}", flush=True)
-    report = {
-        "command": " ".join(["python", "benchmarks/gate.py", *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__.split("+")[0]},
-        "figures": figures,
-    }
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(report))
+    finish({"figures": figures}, arguments.output)
 
 
 def train(folder: Path, scale: str, steps: int, rate: float, batch: int = 16) -> dict[str, float]:

@@ -13,8 +13,6 @@ last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from reporting import finish
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -57,14 +56,10 @@ def main() -> None:
     figures = share(arguments.slice) if arguments.slice else compare(arguments)
     report = {
         "what": "the selector's share of a forward" if arguments.slice else "selectors and token budgets, one clip",
-        "command": " ".join(["python", "benchmarks/model.py", *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {DEVICE}",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__.split("+")[0]},
+        "device": str(DEVICE),
         "figures": figures,
     }
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(report))
+    finish(report, arguments.output)
 
 
 class Case:

@@ -10,7 +10,6 @@ always right has an AUC of 95.2 (PROTOCOL §7). The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reporting import finish
 
 from elysium.boxes import iou
 from elysium.config import load_settings
@@ -43,10 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         data = arguments.data or make_data(Path(scratch), arguments.clips)
-        report: dict[str, Any] = {
-            "command": " ".join(["python", "benchmarks/nano.py", *sys.argv[1:]]),
-            "tasks": measure(find_checkpoint(arguments.checkpoint, arguments.home), data),
-        }
+        report = {"tasks": measure(find_checkpoint(arguments.checkpoint, arguments.home), data)}
     for task, entry in report["tasks"].items():
         print(task, f"({entry['sequences']} sequences)")
         for name in ("model", *entry["baselines"]):
@@ -54,9 +51,7 @@ def main() -> None:
             print(f"  {name:<16}", "  ".join(f"{metric} {value:.1f}" for metric, value in figures.items()))
         if "answers" in entry:
             print("  answers         ", "  ".join(f"{name} {value:.1f}" for name, value in entry["answers"].items()))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(report))
+    finish(report, arguments.output)
 
 
 def make_data(folder: Path, clips: int) -> Path:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from reporting import finish
 
 
 def main() -> None:
@@ -41,15 +41,10 @@ def main() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     result = {
         "what": "the whole retraining pipeline, nano preset, built-in samples",
-        "command": " ".join(["python", "benchmarks/pipeline.py", *sys.argv[1:]]),
-        "machine": machine(),
         "overrides": arguments.overrides,
         "runners": figures,
     }
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result))
+    finish(result, arguments.output)
 
 
 def measure(runner: str, workspace: Path, overrides: list[str]) -> dict[str, Any]:
@@ -90,25 +85,6 @@ def tree_mib(pid: int) -> float:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return total / 2**20
-
-
-def machine() -> dict[str, Any]:
-    """Returns what the figures were taken on."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
-    return {
-        "cpu": model,
-        "cores": psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-    }
 
 
 if __name__ == "__main__":

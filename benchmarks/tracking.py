@@ -18,9 +18,7 @@ JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
 import statistics
 import subprocess
 import sys
@@ -32,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from reporting import finish
 
 from elysium.config import ModelSettings
 from elysium.data.simulator import simulate
@@ -82,17 +81,8 @@ def main() -> None:
     if arguments.peak:
         print(peak_of(arguments))
         return
-    report = {
-        "command": " ".join(["python", "benchmarks/tracking.py", *sys.argv[1:]]),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "machine": machine(),
-        **(long_video(arguments) if arguments.length else compare(arguments)),
-    }
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    report = long_video(arguments) if arguments.length else compare(arguments)
+    finish(report, arguments.output)
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -284,14 +274,6 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
 def median_of(rows: list[dict[str, float]]) -> dict[str, float]:
     """Returns the median of each figure."""
     return {name: round(statistics.median(row[name] for row in rows), 4) for name in rows[0]}
-
-
-def machine() -> str:
-    """Returns the processor's name."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":
