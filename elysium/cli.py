@@ -23,7 +23,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("elysium.model_commands:convert", "Convert checkpoints of the official release, both ways."),
     "train": ("elysium.training.commands:train", "Train one phase."),
     "ablate": ("elysium.ablation.commands:ablate", "Compare token selectors and budgets: the paper's Table 7, small."),
-    "track": ("elysium.inference_commands:track", "Follow objects through videos, by name or by box."),
+    "track": ("elysium.track_command:track", "Follow objects through videos, by name or by box."),
     "ground": ("elysium.inference_commands:ground", "Find objects in a picture by name, or name what is in a box."),
     "describe": ("elysium.inference_commands:describe", "Say what an object in a video is."),
     "ask": ("elysium.inference_commands:ask", "Answer questions about a video."),

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from elysium.boxes import FloatArray
 from elysium.errors import UsageError
-from elysium.inference.decoding import Ask, Choice, ClipJob, Decoder, DecodingStats, Sampling, Work
+from elysium.inference.decoding import Ask, Choice, ClipJob, Decoder, Sampling
 from elysium.inference.drafts import MotionDraft
 from elysium.inference.grammar import AnswerState, BoxesState, FreeState, GrammarCache
+from elysium.inference.spending import DecodingStats, Work
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, VisualTokens
 from elysium.model.cost import CostModel
 from elysium.model.processor import check_tokenizer
