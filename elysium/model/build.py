@@ -68,19 +68,7 @@ def build_model(settings: ModelSettings, seed: int) -> tuple[ElysiumForCondition
             _show_positions(model)
         if llm is None and settings.llm.tokenizer is None:
             _show_numbers(model, tokenizer, settings.coordinate_maximum)
-    mean, std = NORMALISATION[settings.vision.normalisation]
-    processor = ElysiumProcessor(
-        tokenizer,
-        image_size=config.image_size,
-        tokens_per_frame=config.tokens_per_frame,
-        image_token_id=image_token,
-        coordinate_scale=settings.coordinate_scale,
-        coordinate_maximum=settings.coordinate_maximum,
-        image_mean=mean,
-        image_std=std,
-        max_length=config.max_positions,
-    )
-    return model, processor
+    return model, _processor(settings, config, tokenizer, image_token)
 
 
 def model_config(settings: ModelSettings, vocab_size: int | None = None, image_token_id: int = 0) -> ElysiumConfig:
@@ -151,6 +139,33 @@ def described_config(settings: ModelSettings) -> ElysiumConfig:
         return model_config(offline)
     tokenizer, image_token = _tokenizer(settings.llm)
     return model_config(offline, len(tokenizer), image_token)
+
+
+def described_processor(settings: ModelSettings) -> ElysiumProcessor:
+    """Returns the processor of the model that the settings describe, if its tokenizer is on this machine.
+
+    Raises:
+        UsageError: As `described_config`, or if the tokenizer would have to be downloaded.
+    """
+    tokenizer, image_token = _tokenizer(settings.llm, local=True)
+    return _processor(settings, described_config(settings), tokenizer, image_token)
+
+
+def _processor(
+    settings: ModelSettings, config: ElysiumConfig, tokenizer: PreTrainedTokenizerBase, image_token: int
+) -> ElysiumProcessor:
+    mean, std = NORMALISATION[settings.vision.normalisation]
+    return ElysiumProcessor(
+        tokenizer,
+        image_size=config.image_size,
+        tokens_per_frame=config.tokens_per_frame,
+        image_token_id=image_token,
+        coordinate_scale=settings.coordinate_scale,
+        coordinate_maximum=settings.coordinate_maximum,
+        image_mean=mean,
+        image_std=std,
+        max_length=config.max_positions,
+    )
 
 
 def _backbone_config(
@@ -243,14 +258,14 @@ def _pretrained(weights: str | None, config: PreTrainedConfig, mapping: Any) -> 
     return loaded
 
 
-def _tokenizer(settings: LlmSettings) -> tuple[PreTrainedTokenizerBase, int]:
+def _tokenizer(settings: LlmSettings, *, local: bool = False) -> tuple[PreTrainedTokenizerBase, int]:
     """Returns the tokenizer, with the placeholder added where it has none, and the placeholder's id."""
     source = settings.tokenizer or settings.weights
     if source is None:
         tokenizer: PreTrainedTokenizerBase = build_tokenizer(settings.max_position_embeddings)
         return tokenizer, int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"the tokenizer {source} cannot be loaded: {str(error).splitlines()[0]}; give model.llm.tokenizer a folder"

@@ -88,7 +88,7 @@ def describe_config(config: ElysiumConfig) -> Description:
     total = sum(counts.values())
     warm = counts["selector"] + counts["projector"]
     costs = CostModel(config, torch.bfloat16)
-    clip = _CLIP_FRAMES * (config.tokens_per_frame + _TEXT_PER_FRAME) + _TEXT_OF_PROMPT
+    clip = _CLIP_FRAMES * config.tokens_per_frame + text_tokens(_CLIP_FRAMES)
     each = config.num_patches if config.position_ids == "grid" else config.tokens_per_frame
     return Description(
         parameters={**counts, "total": total},
@@ -108,3 +108,8 @@ def describe_config(config: ElysiumConfig) -> Description:
         context=config.max_positions,
         frames=max((config.max_positions - _TEXT_OF_PROMPT) // (each + _TEXT_PER_FRAME), 0),
     )
+
+
+def text_tokens(num_frames: int) -> int:
+    """Returns about how many text tokens question and answer of SOT are for so many frames."""
+    return _TEXT_PER_FRAME * num_frames + _TEXT_OF_PROMPT

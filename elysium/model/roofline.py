@@ -20,24 +20,24 @@ from elysium.model.cost import Cost
 
 KINDS = ("encode", "prefill", "decode")
 _TERA = 1e12
-# Names as torch.cuda.get_device_name gives them, without "NVIDIA"; dense bfloat16 TFLOP/s with sums in float32, and
-# TB/s. The vendor's data sheets state the former with sparsity from Hopper and Ada on, twice as much.
+# Names as torch.cuda.get_device_name gives them, without "NVIDIA"; dense bfloat16 TFLOP/s with sums in float32, TB/s,
+# and GB of memory. The vendor's data sheets state the former with sparsity from Hopper and Ada on, twice as much.
 _PUBLISHED = {
-    "B200": (2250, 8.0),  # DGX B200 data sheet: 8 GPUs, 36 PFLOP/s sparse and 64 TB/s
-    "H200": (989, 4.8),  # H200 data sheet, SXM
-    "H200 NVL": (835, 4.8),  # the same
-    "H100 80GB HBM3": (989, 3.35),  # H100 data sheet, SXM
-    "H100 PCIe": (756, 2.0),  # the same, first edition
-    "H100 NVL": (835, 3.9),  # the same
-    "A100-SXM4-80GB": (312, 2.039),  # A100 80GB data sheet
-    "A100 80GB PCIe": (312, 1.935),  # the same
-    "A100-SXM4-40GB": (312, 1.555),  # A100 40GB data sheet
-    "A100-PCIE-40GB": (312, 1.555),  # the same
-    "L40S": (362, 0.864),  # L40S data sheet
-    "L4": (121, 0.3),  # L4 data sheet
-    "A10": (125, 0.6),  # A10 data sheet
-    "GeForce RTX 4090": (165.2, 1.008),  # Ada GPU architecture white paper, appendix A
-    "GeForce RTX 3090": (71, 0.936),  # GA102 GPU architecture white paper, appendix A
+    "B200": (2250, 8.0, 180),  # DGX B200 data sheet: 8 GPUs, 36 PFLOP/s sparse and 64 TB/s
+    "H200": (989, 4.8, 141),  # H200 data sheet, SXM
+    "H200 NVL": (835, 4.8, 141),  # the same
+    "H100 80GB HBM3": (989, 3.35, 80),  # H100 data sheet, SXM
+    "H100 PCIe": (756, 2.0, 80),  # the same, first edition
+    "H100 NVL": (835, 3.9, 94),  # the same
+    "A100-SXM4-80GB": (312, 2.039, 80),  # A100 80GB data sheet
+    "A100 80GB PCIe": (312, 1.935, 80),  # the same
+    "A100-SXM4-40GB": (312, 1.555, 40),  # A100 40GB data sheet
+    "A100-PCIE-40GB": (312, 1.555, 40),  # the same
+    "L40S": (362, 0.864, 48),  # L40S data sheet
+    "L4": (121, 0.3, 24),  # L4 data sheet
+    "A10": (125, 0.6, 24),  # A10 data sheet
+    "GeForce RTX 4090": (165.2, 1.008, 24),  # Ada GPU architecture white paper, appendix A
+    "GeForce RTX 3090": (71, 0.936, 24),  # GA102 GPU architecture white paper, appendix A
 }
 _HALF = (torch.bfloat16, torch.float16)
 _SHORTEST = 0.02
@@ -177,6 +177,16 @@ def published_roofline(device_name: str, dtype: torch.dtype = torch.bfloat16) ->
     if found is None or dtype not in _HALF:
         return None
     return Roofline(found[0] * _TERA, found[1] * _TERA, device_name)
+
+
+def published_memory(device_name: str) -> int | None:
+    """Returns the bytes of memory that the vendor states of a GPU, or None if it is not in our table.
+
+    Args:
+        device_name: As `torch.cuda.get_device_name` gives it.
+    """
+    found = _PUBLISHED.get(device_name.removeprefix("NVIDIA "))
+    return None if found is None else found[2] * 10**9
 
 
 def measure_roofline(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Roofline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from elysium.cli import print_json
 from elysium.config import PHASES
 from elysium.errors import UsageError
 from elysium.options import json_option, set_option
+
+if TYPE_CHECKING:
+    from elysium.training.plan import Plan
 
 
 @click.group()
@@ -103,23 +107,77 @@ def _check_output(output: Path, resume: bool) -> None:
 
 @train.command("plan")
 @click.argument("recipe", type=click.Choice(PHASES), metavar="RECIPE")
-@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="How many share the batch.")
+@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="How many share the work.")
+@click.option(
+    "--gpu", default="A100-SXM4-80GB", show_default=True, metavar="NAME", help="As torch.cuda.get_device_name says it."
+)
+@click.option("--price", type=click.FloatRange(0), default=None, help="Of a GPU-hour, in any currency.")
+@click.option(
+    "--mfu",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.4,
+    show_default=True,
+    help="Share of the GPU's rate that training reaches; an assumption.",
+)
 @click.option("--preset", default="nano", show_default=True, help="Preset, or a YAML file.")
 @set_option
 @json_option
-def plan_command(recipe: str, gpus: int, preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    r"""Say what a phase asks for, before anything starts: parameters, tokens a step, memory a GPU.
+def plan_command(
+    recipe: str,
+    gpus: int,
+    gpu: str,
+    price: float | None,
+    mfu: float,
+    preset: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    r"""Say what a phase asks for, before anything starts: tokens a step, memory a GPU, hours and cost.
+
+    Nothing is downloaded: where the tokenizer is not on this machine, lengths of texts are estimates.
 
     \b
-    Example:
-      elysium train plan finetune --gpus 8
+    Examples:
+      elysium train plan finetune --preset vicuna-7b --gpus 32 --price 2.50
+      elysium train plan pretrain --preset small --gpu "H100 80GB HBM3"
     """
     from elysium.config import load_settings
     from elysium.training.plan import plan_phase
 
-    plan = plan_phase(load_settings(preset, overrides), recipe, gpus)
+    plan = plan_phase(load_settings(preset, overrides), recipe, gpus, gpu, price, mfu)
+    _show_plan(plan, recipe, mfu, as_json)
     if as_json:
-        print_json(plan)
-    else:
-        for name, value in plan.items():
-            click.echo(f"{name.replace('_', ' '):<28}{value:>18,}")
+        print_json(plan.as_json())
+
+
+def _show_plan(plan: Plan, recipe: str, mfu: float, as_json: bool) -> None:
+    about = " (texts estimated: the tokenizer is not here)" if plan.is_estimated else ""
+    over = ": too long" if plan.longest_conversation > plan.context else ""
+    unit, size = ("GiB", 2**30) if plan.stages[0].total >= 2**30 else ("MiB", 2**20)
+    lines = [
+        f"{recipe} on {plan.gpus} x {plan.gpu}",
+        f"  parameters   {plan.parameters / 1e6:,.1f} M, of which {plan.trained_parameters / 1e6:,.1f} M train",
+        f"  a step       {plan.samples_per_step:,} samples, {plan.tokens_per_step:,} tokens on average{about}",
+        f"  longest row  {plan.longest_row:,} tokens, of one question {plan.longest_conversation:,}; the model takes "
+        f"{plan.context:,}{over}",
+        f"  computing    {plan.flops_per_step / 1e15:.3g} PFLOP a step, {plan.steps:,} steps",
+        f"  time         {plan.hours:,.1f} hours, where training reaches {100 * mfu:.0f} % of what the GPUs could do",
+    ]
+    if plan.cost is not None:
+        lines.append(f"  cost         {plan.cost:,.0f} at {plan.price:g} a GPU-hour")
+    kept, less = (value / size for value in (plan.activations.kept, plan.activations.checkpointed))
+    lines += [
+        f"memory, {unit} a GPU; activations come to it: {kept:,.1f}, or {less:,.1f} where layers are checkpointed",
+        f"  {'':<26}{'weights':>9}{'gradients':>11}{'optimiser':>11}{'all':>9}{'checkpointed':>14}",
+    ]
+    for stage in plan.stages:
+        parts = [value / size for value in (stage.weights, stage.gradients, stage.optimiser)]
+        marks = ["!" if plan.fits(stage, checkpointed=way) is False else " " for way in (False, True)]
+        lines.append(
+            f"  {stage.name:<26}{parts[0]:>9,.1f}{parts[1]:>11,.1f}{parts[2]:>11,.1f}{sum(parts) + kept:>9,.1f}"
+            f"{marks[0]}{sum(parts) + less:>13,.1f}{marks[1]}"
+        )
+    if any("!" in line for line in lines):
+        lines.append("  ! more than 90 % of the GPU's memory")
+    for line in lines:
+        click.echo(line.rstrip(), err=as_json)
