@@ -28,7 +28,7 @@ from elysium.model.frames import resize_frame
 from elysium.model.t_selector import GatedSelector, take
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
 from elysium.training.batches import Collator
-from elysium.training.losses import CoordinateSmoothing
+from elysium.training.losses import AnswerLoss
 from elysium.training.samples import Question, Sample
 
 PARTS = ("vision", "selector", "projector", "llm")
@@ -64,7 +64,7 @@ def train(folder: Path, scale: str, steps: int, rate: float, batch: int = 16) ->
     model, processor = load_checkpoint(folder, torch.float32)
     model.train()
     rows = DataLoader(Frames(steps * batch), batch_size=batch, collate_fn=Collator(processor))
-    measure = CoordinateSmoothing(processor, 1.5)
+    measure = AnswerLoss(processor, 1.5)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     losses, norms = [], []
     ours, begun = GatedSelector._keep, time.perf_counter()

@@ -177,6 +177,11 @@ class Schedule(Section):
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
+    max_loss_jump: float = Field(
+        10.0,
+        gt=1,
+        description="a loss so many times the median of the last steps (or 0.1, if that is more) stops the phase",
+    )
     logging_steps: int = Field(10, ge=1)
     save_steps: int = Field(50, ge=1, description="a resumable checkpoint every so many steps")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

@@ -19,7 +19,7 @@ from elysium.inference.engine import Engine, Prompt
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, build_model
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
 from elysium.training.batches import Collator
-from elysium.training.losses import CoordinateSmoothing
+from elysium.training.losses import AnswerLoss
 from elysium.training.samples import Question, Sample
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ def _train(
     data: tuple[Scenes, Tensor],
 ) -> list[tuple[int, float]]:
     scenes, features = data
-    collate, lossy = Collator(processor), CoordinateSmoothing(processor, _SMOOTHING)
+    collate, lossy = Collator(processor), AnswerLoss(processor, _SMOOTHING)
     parameters = [value for value in model.parameters() if value.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=_RATE, betas=_BETAS, weight_decay=0.0)
     rng = np.random.default_rng([seed, 2])

@@ -7,7 +7,7 @@ stood alone, while the frames, most of a row, are encoded and read once for all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from transformers import BatchFeature
 from elysium.errors import UsageError
 from elysium.model import ElysiumProcessor
 from elysium.model.processor import IGNORED
+from elysium.prompts import Task
 from elysium.training.losses import ANYWHERE, coordinate_tokens
 from elysium.training.samples import Question, Sample, TrackSamples
 
 _WINDOW_BATCHES = 16
 _PADDING, _SHARED = -1, 0
+NO_TASK, PADDED = -1, -2
 
 
 class NumberedSamples(Dataset[Sample]):
@@ -79,10 +81,13 @@ class Collator:
 
     Args:
         processor: Tokenizes and normalises.
+        mark_tasks: Adds `tasks` `(B, L)`: for each label, the place of its question's task in `Task`; else
+            `NO_TASK`, and `PADDED` where there is no token.
     """
 
-    def __init__(self, processor: ElysiumProcessor) -> None:
+    def __init__(self, processor: ElysiumProcessor, *, mark_tasks: bool = False) -> None:
         self._processor = processor
+        self._mark_tasks = mark_tasks
 
     def __call__(self, samples: list[Sample]) -> BatchFeature:
         """Returns the batch; where every sample has one question it is what the processor itself would make.
@@ -91,11 +96,13 @@ class Collator:
         and `position_ids` `(B, L)` is given.
         """
         if all(len(sample.questions) == 1 and sample.questions[0].is_plain for sample in samples):
-            return self._processor(
+            batch = self._processor(
                 text=[sample.questions[0].prompt for sample in samples],
                 videos=[sample.frames for sample in samples],
                 answers=[sample.questions[0].answer for sample in samples],
             )
+            answered = (batch["labels"] != IGNORED).long()
+            return self._marked(batch, answered.masked_fill(batch["attention_mask"] == 0, _PADDING), samples)
         rows = [self._row(sample) for sample in samples]
         ids, labels, positions, owners = (
             _stack(column, fill)
@@ -104,7 +111,7 @@ class Collator:
             )
         )
         frames = np.concatenate([sample.frames for sample in samples])
-        return BatchFeature(
+        batch = BatchFeature(
             {
                 "input_ids": ids,
                 "attention_mask": _may_attend(owners),
@@ -113,6 +120,16 @@ class Collator:
                 "labels": labels,
             }
         )
+        return self._marked(batch, owners, samples)
+
+    def _marked(self, batch: BatchFeature, owners: Tensor, samples: list[Sample]) -> BatchFeature:
+        """Adds `tasks`, if they are asked for, from the question that each token belongs to."""
+        if self._mark_tasks:
+            places = {task: place for place, task in enumerate(Task)}
+            of_owner = [[PADDED, NO_TASK, *(places[asked.task] for asked in sample.questions)] for sample in samples]
+            tasks = _stack(of_owner, NO_TASK).gather(1, owners + 1)
+            batch["tasks"] = tasks.masked_fill((batch["labels"] == IGNORED) & (owners >= 0), NO_TASK)
+        return batch
 
     def _row(self, sample: Sample) -> tuple[list[int], list[int], list[int], list[int]]:
         """Returns a sample's ids, labels, positions, and of each token which question it belongs to, from 1."""
@@ -157,6 +174,6 @@ def _may_attend(owners: Tensor) -> Tensor:
     return (earlier & ((read == _SHARED) | (read == reader))).unsqueeze(1)
 
 
-def _stack(rows: tuple[list[int], ...], fill: int) -> Tensor:
+def _stack(rows: Sequence[list[int]], fill: int) -> Tensor:
     length = max(map(len, rows))
     return torch.tensor([row + [fill] * (length - len(row)) for row in rows])

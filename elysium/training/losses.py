@@ -37,8 +37,8 @@ def coordinate_tokens(processor: ElysiumProcessor, setting: str) -> list[int]:
     return [piece[0] for piece in pieces]
 
 
-class CoordinateSmoothing:
-    """Cross-entropy in which a coordinate's target is a bell around it instead of one token.
+class AnswerLoss:
+    """Cross-entropy of answers, in which a coordinate's target may be a bell around it instead of one token.
 
     Plain cross-entropy calls 41 for 42 as wrong as 99, so a new model has to learn a hundred unrelated words before it
     can point. The bell's own entropy is taken off: the loss is 0 for an answer that could not be better, and where no
@@ -46,19 +46,20 @@ class CoordinateSmoothing:
     each as much as any other.
 
     Args:
-        processor: Of the model; its tokenizer must write each coordinate as one token.
-        deviation: Standard deviation of the bell, in steps of the box text, above 0.
+        processor: Of the model; with smoothing its tokenizer must write each coordinate as one token.
+        smoothing: Standard deviation of the bell, in steps of the box text; 0 is plain cross-entropy.
 
     Raises:
-        UsageError: If the tokenizer splits coordinates.
+        UsageError: If the tokenizer splits coordinates that are to be smoothed.
     """
 
-    def __init__(self, processor: ElysiumProcessor, deviation: float) -> None:
-        self._tokens = torch.tensor(coordinate_tokens(processor, f"coordinate_smoothing={deviation}"))
-        steps = torch.arange(len(self._tokens), dtype=torch.float32)
-        bells = torch.softmax(-((steps[:, None] - steps) ** 2) / (2 * deviation**2), dim=1)
-        self._bells = bells
-        self._entropies = -(bells * bells.clamp(min=1e-12).log()).sum(1)
+    def __init__(self, processor: ElysiumProcessor, smoothing: float) -> None:
+        self._numbers: tuple[Tensor, Tensor, Tensor] | None = None
+        if smoothing:
+            tokens = torch.tensor(coordinate_tokens(processor, f"coordinate_smoothing={smoothing}"))
+            steps = torch.arange(len(tokens), dtype=torch.float32)
+            bells = torch.softmax(-((steps[:, None] - steps) ** 2) / (2 * smoothing**2), dim=1)
+            self._numbers = tokens, bells, -(bells * bells.clamp(min=1e-12).log()).sum(1)
 
     def __call__(self, logits: Tensor, labels: Tensor, count: Tensor | int | None = None) -> Tensor:
         """Returns the loss.
@@ -68,19 +69,27 @@ class CoordinateSmoothing:
             labels: Shape `(B, L)`, -100 where the loss does not look, `ANYWHERE` where no coordinate is right.
             count: What the sum is divided by; by default the number of labels looked at.
         """
+        each = self.of_labels(logits, labels)
+        total: Tensor = each.sum() / (len(each) if count is None else count)
+        return total
+
+    def of_labels(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Returns the loss of each label that is looked at, in the order of the rows; arguments as of a call."""
         wanted = labels[:, 1:] != IGNORED
         targets = labels[:, 1:][wanted]
         shares = logits[:, :-1][wanted].float().log_softmax(-1)
-        tokens, bells, entropies = (value.to(targets.device) for value in (self._tokens, self._bells, self._entropies))
+        if self._numbers is None:
+            return nn.functional.nll_loss(shares, targets, reduction="none")
+        tokens, bells, entropies = (value.to(targets.device) for value in self._numbers)
         places = torch.full((shares.shape[1],), -1, device=targets.device)
         places[tokens] = torch.arange(len(tokens), device=targets.device)
         anywhere = targets == ANYWHERE
         number = torch.where(anywhere, -1, places[targets.clamp(min=0)])
         is_number = number >= 0
         is_word = ~is_number & ~anywhere
-        plain = nn.functional.nll_loss(shares[is_word], targets[is_word], reduction="sum")
         told = number[is_number]
-        smooth = -(bells[told] * shares[is_number][:, tokens]).sum() - entropies[told].sum()
-        unsure = -(shares[anywhere][:, tokens].mean(1) + math.log(len(tokens))).sum()
-        total: Tensor = (plain + smooth + unsure) / (len(targets) if count is None else count)
-        return total
+        each = torch.zeros_like(shares[:, 0])
+        each[is_word] = nn.functional.nll_loss(shares[is_word], targets[is_word], reduction="none")
+        each[is_number] = -(bells[told] * shares[is_number][:, tokens]).sum(1) - entropies[told]
+        each[anywhere] = -shares[anywhere][:, tokens].mean(1) - math.log(len(tokens))
+        return each

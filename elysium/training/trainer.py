@@ -26,8 +26,9 @@ from elysium.errors import ElysiumError, UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.pipeline.workspace import sha256, write_atomic
 from elysium.training.batches import Collator, GroupedOrder, NumberedSamples
-from elysium.training.losses import CoordinateSmoothing
+from elysium.training.losses import AnswerLoss
 from elysium.training.samples import TrackSamples
+from elysium.training.watch import Guard, Tally, duration
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def train_phase(
         The curve: step, loss, learning_rate, grad_norm at every logged step.
 
     Raises:
-        ElysiumError: If the loss or a weight is no longer a number.
+        ElysiumError: If the loss or a weight is no longer a number, or the loss jumps; the batch is saved.
         UsageError: If the model's tokenizer or attention does not fit the phase.
         TrainingStopped: After SIGTERM or SIGINT.
     """
@@ -88,9 +89,10 @@ def train_phase(
     supply = Supply(
         NumberedSamples(samples, phase.steps * phase.batch_size),
         GroupedOrder(samples, phase.steps * phase.batch_size, phase.batch_size, seed),
-        Collator(processor),
+        Collator(processor, mark_tasks=True),
+        processor.decode,
     )
-    loss = CoordinateSmoothing(processor, phase.coordinate_smoothing) if phase.coordinate_smoothing else None
+    loss = AnswerLoss(processor, phase.coordinate_smoothing)
     attention = model.config.text_config._attn_implementation
     if phase.compile and not torch.cuda.is_available():
         # Compiled, plain attention is a few loops over masks of any form.
@@ -109,11 +111,13 @@ class Supply:
         dataset: Numbered samples.
         order: Their numbers as they are trained on; None takes them one after the other.
         collate: Makes a batch of samples; None stacks them.
+        decode: Token ids to text, for batches that people are to look at.
     """
 
     dataset: Dataset[Any]
     order: Sampler[int] | None = None
     collate: Callable[[list[Any]], Any] | None = None
+    decode: Callable[[Any], str] | None = None
 
 
 def fit(
@@ -124,7 +128,7 @@ def fit(
     seed: int,
     log_metrics: LogMetrics | None = None,
     *,
-    loss: CoordinateSmoothing | None = None,
+    loss: AnswerLoss | None = None,
     rates: Mapping[Part, float] | None = None,
 ) -> list[dict[str, float]]:
     """Trains anything that returns a loss, as `train_phase` does, and with its errors.
@@ -169,7 +173,7 @@ def fit(
     if schedule.compile:
         # In place: names and weights stay what they are. Batches differ in every length.
         model.compile(dynamic=True)
-    recorder = _Recorder(log_metrics)
+    tally = Tally()
     with _Signals() as signals:
         trainer = _ResumableTrainer(
             model=model,
@@ -179,7 +183,9 @@ def fit(
             order=supply.order,
             loss=loss,
             rates=rates or {},
-            callbacks=[recorder, _StopOnSignal(signals)],
+            tally=tally,
+            guard=Guard(schedule.max_loss_jump, folder, supply.decode),
+            callbacks=[_Recorder(log_metrics, tally), _StopOnSignal(signals)],
         )
         # Plain lines instead of the library's own prints, which would go to standard output.
         trainer.pop_callback(PrinterCallback)
@@ -211,11 +217,15 @@ class _ResumableTrainer(Trainer):
         self,
         *args: Any,
         order: Sampler[int] | None,
-        loss: CoordinateSmoothing | None,
+        loss: AnswerLoss | None,
         rates: Mapping[Part, float],
+        tally: Tally,
+        guard: Guard,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._tally = tally
+        self._guard = guard
         self._order = order
         self._loss = loss
         self._rates = rates
@@ -245,17 +255,17 @@ class _ResumableTrainer(Trainer):
     ) -> Any:
         if self._loss is None or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs.pop("labels")
-        return self._loss(model(**inputs, use_cache=False).logits, labels, num_items_in_batch)
+        given = dict(inputs)
+        labels, tasks = given.pop("labels"), given.pop("tasks", None)
+        each = self._loss.of_labels(model(**given, use_cache=False).logits, labels)
+        if tasks is not None:
+            self._tally.add(each.detach(), tasks)
+        return each.sum() / (len(each) if num_items_in_batch is None else num_items_in_batch)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         # Every step and not only the logged ones: no checkpoint may be written from weights that this loss spoiled.
-        if not torch.isfinite(loss):
-            raise ElysiumError(
-                f"the loss is {float(loss)} at step {self.state.global_step + 1}; lower the learning rate, or look at "
-                "the newest samples; the checkpoint before is kept"
-            )
+        self._guard.check(float(loss), self.state.global_step + 1, inputs)
         return loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -274,8 +284,9 @@ class _ResumableTrainer(Trainer):
 class _Recorder(TrainerCallback):
     """Prints and hands on what is logged, with the speed."""
 
-    def __init__(self, log_metrics: LogMetrics | None) -> None:
+    def __init__(self, log_metrics: LogMetrics | None, tally: Tally) -> None:
         self._log_metrics = log_metrics
+        self._tally = tally
         self._since = (time.perf_counter(), 0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -286,15 +297,17 @@ class _Recorder(TrainerCallback):
             return
         now, (before, step) = time.perf_counter(), self._since
         self._since = (now, state.global_step)
-        samples = (state.global_step - step) * args.per_device_train_batch_size * args.world_size
-        speed = samples / max(now - before, 1e-9)
+        seconds, steps = max(now - before, 1e-9), state.global_step - step
+        speed = steps * args.per_device_train_batch_size * args.world_size / seconds
         values = {key: float(logs[key]) for key in _FIGURES if key in logs}
+        more = self._tally.take(seconds)
+        left = (state.max_steps - state.global_step) * seconds / max(steps, 1)
         logger.info(
-            "step %d/%d  loss %.4f  learning rate %.2e  %.1f samples/s", state.global_step, state.max_steps,
-            values["loss"], values.get("learning_rate", 0.0), speed,
+            "step %d/%d  loss %.4f  learning rate %.2e  %.1f samples/s  %s left", state.global_step, state.max_steps,
+            values["loss"], values.get("learning_rate", 0.0), speed, duration(left),
         )  # fmt: skip
         if self._log_metrics is not None:
-            self._log_metrics({**values, "samples_per_second": speed}, state.global_step)
+            self._log_metrics({**values, **more, "samples_per_second": speed}, state.global_step)
 
 
 class _StopOnSignal(TrainerCallback):

@@ -11,7 +11,7 @@ from elysium.errors import UsageError
 from elysium.model import build_model
 from elysium.prompts import Task, ask, boxes_answer
 from elysium.training.batches import Collator, GroupedOrder
-from elysium.training.losses import CoordinateSmoothing
+from elysium.training.losses import AnswerLoss
 from elysium.training.samples import Question, Sample, TrackSamples
 
 SEVERAL = ("training.finetune.questions=3", "training.finetune.clip_interval=[1, 1]")
@@ -115,7 +115,7 @@ def test_grouping_leaves_little_padding(supply, parts):
 
 def test_smoothed_coordinates_cost_less_the_nearer_they_are(parts):
     _, processor = parts
-    loss = CoordinateSmoothing(processor, 2.0)
+    loss = AnswerLoss(processor, 2.0)
     token = processor.tokenizer.convert_tokens_to_ids
     labels = torch.tensor([[-100, token("42")]])
 
@@ -129,7 +129,7 @@ def test_smoothed_coordinates_cost_less_the_nearer_they_are(parts):
 
 def test_the_best_answer_costs_nothing_and_words_cost_what_they_did(parts):
     _, processor = parts
-    loss = CoordinateSmoothing(processor, 2.0)
+    loss = AnswerLoss(processor, 2.0)
     token = processor.tokenizer.convert_tokens_to_ids
     numbers = [token(str(number)) for number in range(100)]
     best = torch.full((1, 2, len(processor.tokenizer)), -1e4)
@@ -152,4 +152,4 @@ def test_smoothing_is_refused_where_a_coordinate_takes_several_tokens(parts):
         tokenizer = processor.tokenizer
 
     with pytest.raises(UsageError, match="one token"):
-        CoordinateSmoothing(Splitting(), 2.0)
+        AnswerLoss(Splitting(), 2.0)

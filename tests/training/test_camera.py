@@ -12,7 +12,7 @@ from elysium.model import build_model
 from elysium.prompts import Task, ask, boxes_answer
 from elysium.training.batches import Collator
 from elysium.training.camera import fill_gone, mean_background, move_camera, sample_path, seen_boxes
-from elysium.training.losses import ANYWHERE, CoordinateSmoothing
+from elysium.training.losses import ANYWHERE, AnswerLoss
 from elysium.training.samples import Question, Sample, TrackSamples
 
 SIDE = 32
@@ -143,7 +143,7 @@ def test_only_the_coordinates_of_frames_without_the_object_are_not_learnt(proces
 
 
 def test_where_no_coordinate_is_right_the_best_is_to_be_sure_of_none(processor):
-    loss = CoordinateSmoothing(processor, 1.0)
+    loss = AnswerLoss(processor, 1.0)
     numbers = [processor.tokenizer.convert_tokens_to_ids(str(number)) for number in range(100)]
     labels = torch.tensor([[-100, ANYWHERE]])
 

@@ -156,6 +156,18 @@ def test_a_loss_that_is_no_number_stops_the_phase(snapshot, tmp_path):
         train(snapshot, tmp_path, "training.finetune.learning_rate=1e30", "training.finetune.max_grad_norm=1e30")
 
 
+def test_the_batch_that_stopped_a_phase_can_be_looked_at(snapshot, tmp_path):
+    with pytest.raises(ElysiumError, match=r"its batch is in .*stopped-at-") as error:
+        train(snapshot, tmp_path, "training.finetune.learning_rate=1e30", "training.finetune.max_grad_norm=1e30")
+    place = next(tmp_path.glob("stopped-at-*"))
+    assert str(place) in str(error.value)
+    assert {"input_ids", "labels", "pixel_values", "attention_mask"} <= load_file(place / "batch.safetensors").keys()
+    note = json.loads((place / "batch.json").read_text())
+    assert note["loss"] == "nan"
+    assert len(note["rows"]) == 2
+    assert all("ASSISTANT:" in row for row in note["rows"])
+
+
 def test_a_loss_that_is_no_number_stops_before_anything_is_saved(snapshot, tmp_path):
     spoils = ("training.finetune.learning_rate=1e30", "training.finetune.max_grad_norm=1e30")
     with pytest.raises(ElysiumError, match=r"the loss is nan|is not finite"):
@@ -171,6 +183,13 @@ def test_figures_go_out_step_by_step_and_the_speed_stays_out_of_the_curve(snapsh
     assert [values["loss"] for _, values in logged] == pytest.approx([entry["loss"] for entry in history])
     assert all(values["samples_per_second"] > 0 for _, values in logged)
     assert all("samples_per_second" not in entry for entry in history)
+    for _, values in logged:
+        tasks = [value for name, value in values.items() if name.startswith("loss_")]
+        assert min(tasks) - 1e-4 <= values["loss"] <= max(tasks) + 1e-4
+        assert 0 <= values["padding"] < 1
+        assert values["tokens_per_second"] > 0
+    names = {name for _, values in logged for name in values if name.startswith("loss_")}
+    assert {"loss_sot", "loss_rsot", "loss_video-reg"} <= names
 
 
 def test_the_train_command_trains_one_phase_and_goes_on(snapshot, tmp_path):

@@ -1,0 +1,121 @@
+"""What is watched while a model trains: the loss of each task, the speed, and a loss that must not go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from elysium.errors import ElysiumError
+from elysium.pipeline.workspace import publish_folder
+from elysium.prompts import Task
+from elysium.training.batches import PADDED
+
+# Losses that a new one is compared with, at the least and at the most.
+_FEWEST, _MOST = 16, 64
+_LEAST_MEDIAN = 0.1
+
+
+class Tally:
+    """Sums the loss of each task, and tokens, between two logged steps; nothing waits for the device before then."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None
+
+    def add(self, losses: Tensor, tasks: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            losses: Of each label, in the order of the rows.
+            tasks: Shape `(B, L)`, as `Collator` marks them.
+        """
+        # Tasks, then tokens, then places: sums of losses in the first row and how many in the second.
+        sums = torch.zeros(2, len(Task) + 2, device=losses.device)
+        labelled = tasks[:, 1:][tasks[:, 1:] >= 0]
+        sums[0].index_add_(0, labelled, losses.float())
+        sums[1].index_add_(0, labelled, torch.ones_like(losses, dtype=torch.float32))
+        sums[1, -2], sums[1, -1] = (tasks != PADDED).sum(), tasks.numel()
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def take(self, seconds: float) -> dict[str, float]:
+        """Returns the mean loss of each task, tokens a second and the share of padding, and begins anew.
+
+        Args:
+            seconds: Since the last time.
+        """
+        if self._sums is None:
+            return {}
+        (*losses, _, _), (*counts, tokens, places) = self._sums.tolist()
+        self._sums = None
+        found = {
+            f"loss_{task.value}": loss / count for task, loss, count in zip(Task, losses, counts, strict=True) if count
+        }
+        return {**found, "tokens_per_second": tokens / seconds, "padding": 1 - tokens / places}
+
+
+class Guard:
+    """Stops training at a loss that is no number or that jumps, and saves the batch for people to look at.
+
+    Args:
+        jump: A loss may be so many times the median of the last 64 steps, or of 0.1 if that is more.
+        folder: Where the batch goes.
+        decode: Token ids to text; None leaves texts out.
+    """
+
+    def __init__(self, jump: float, folder: Path, decode: Callable[[Any], str] | None) -> None:
+        self._jump = jump
+        self._folder = folder
+        self._decode = decode
+        self._before: deque[float] = deque(maxlen=_MOST)
+
+    def check(self, loss: float, step: int, batch: Mapping[str, Any]) -> None:
+        """Looks at the loss of a step.
+
+        Raises:
+            ElysiumError: If training must not go on from it.
+        """
+        usual = max(statistics.median(self._before), _LEAST_MEDIAN) if len(self._before) >= _FEWEST else math.inf
+        if math.isfinite(loss) and loss <= self._jump * usual:
+            self._before.append(loss)
+            return
+        what = f"; before, it was {usual:.3g}" if math.isfinite(usual) else ""
+        place = self._save(loss, step, batch)
+        raise ElysiumError(
+            f"the loss is {loss:.4g} at step {step}{what}; its batch is in {place}; look at it, lower the learning "
+            "rate, or allow more with max_loss_jump; the checkpoint before is kept"
+        )
+
+    def _save(self, loss: float, step: int, batch: Mapping[str, Any]) -> Path:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in batch.items() if torch.is_tensor(value)}
+        texts = [] if self._decode is None else [self._decode(row) for row in tensors.get("input_ids", [])]
+        place = self._folder / f"stopped-at-{step}"
+
+        def write(scratch: Path) -> None:
+            scratch.mkdir(parents=True)
+            save_file(tensors, scratch / "batch.safetensors")
+            note = {"step": step, "loss": str(loss), "rows": texts}
+            (scratch / "batch.json").write_text(json.dumps(note, indent=1, ensure_ascii=False), encoding="utf-8")
+
+        publish_folder(place, write)
+        return place
+
+
+def duration(seconds: float) -> str:
+    """Returns a time for people.
+
+    Example:
+        >>> duration(42), duration(600), duration(8000)
+        ('42 s', '10 min', '2 h 13 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
