@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from elysium.config import PhaseSettings
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.errors import ElysiumError
 from elysium.model.frames import resize_frame
-from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
+from elysium.prompts import IMAGE_TOKEN, PHRASINGS, Task, ask, boxes_answer, description_answer
 from elysium.training.camera import fill_gone, mean_background, move_camera, sample_path, seen_boxes
 
 _SINGLE_FRAME = (Task.REC, Task.REG)
 # Of the answers, where there is history noise: the model must also know how to go on from what is right.
 _DRIFTING = 0.5
+# About what tokenizers split text into.
+_PIECES = re.compile(r"\d+|[^\W\d]+|[^\w\s]")
 # Shares of an object's box that must be seen: for the object to be there at all, and to be described.
 _THERE, _DESCRIBED = 0.15, 0.7
 
@@ -62,6 +65,23 @@ class Sample:
 
     questions: tuple[Question, ...]
     frames: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A sample before its frames are read.
+
+    Attributes:
+        record: Whose frames are shown.
+        chosen: Their numbers.
+        pixels: How far the camera shifts each, x and y; None where it rests.
+        questions: About them.
+    """
+
+    record: TrackRecord
+    chosen: list[int]
+    pixels: npt.NDArray[np.int64] | None
+    questions: tuple[Question, ...]
 
 
 class TrackSamples:
@@ -106,17 +126,34 @@ class TrackSamples:
 
     def __getitem__(self, index: int) -> Sample:
         """Returns sample number `index`."""
-        first, record, chosen, rng = self._draw(index)
+        drawn = self._draw(index)
+        frames = np.stack([self._frame(drawn.record.frames[frame]) for frame in drawn.chosen])
+        if drawn.pixels is not None:
+            frames = move_camera(frames, self._background(drawn.record), drawn.pixels)
+        return Sample(drawn.questions, frames)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Returns how many frames sample `index` has, and words, numbers and signs behind the last; reads no frame."""
+        drawn = self._draw(index)
+        texts = (question.prompt.rpartition(IMAGE_TOKEN)[2] + question.answer for question in drawn.questions)
+        return len(drawn.chosen), sum(len(_PIECES.findall(text)) for text in texts)
+
+    def _draw(self, index: int) -> _Drawn:
+        rng = np.random.default_rng([*self._key, index])
+        first = self._tasks[int(rng.choice(len(self._tasks), p=self._weights))]
+        record = self.records[int(rng.integers(len(self.records)))]
+        if _is_single(first):
+            chosen = [int(rng.integers(len(record.frames)))]
+        else:
+            chosen = sample_clip(rng, len(record.frames), self._phase.clip_frames, self._phase.clip_interval)
         same_kind = [number for number, task in enumerate(self._tasks) if _is_single(task) == _is_single(first)]
         shares = self._weights[same_kind] / self._weights[same_kind].sum()
         others = self._siblings[tuple(record.frames)]
         order = [record, *(others[i] for i in rng.permutation(len(others)) if others[i] is not record)]
-        frames = np.stack([self._frame(record.frames[frame]) for frame in chosen])
-        shifts = np.zeros((len(chosen), 2))
+        pixels, shifts = None, np.zeros((len(chosen), 2))
         if self._phase.camera_motion and rng.random() < self._phase.camera_motion:
             pixels = np.rint(sample_path(rng, _boxes(record, chosen)) * self._side).astype(np.int64)
             pixels = pixels.clip(-self._side, self._side)
-            frames = move_camera(frames, self._background(record), pixels)
             shifts = pixels / self._side
         questions = []
         for number in range(self._phase.questions):
@@ -125,22 +162,7 @@ class TrackSamples:
             asked = order[number % len(order)]
             boxes, seen = seen_boxes(_boxes(asked, chosen), shifts)
             questions.append(self._question(task, asked.object_description, boxes, seen, phrasing, rng))
-        return Sample(tuple(questions), frames)
-
-    def num_frames(self, index: int) -> int:
-        """Returns how many frames sample `index` has, without reading them."""
-        return len(self._draw(index)[2])
-
-    def _draw(self, index: int) -> tuple[Task, TrackRecord, list[int], np.random.Generator]:
-        """Returns a sample's first task, its record and frame numbers, and the generator for all else."""
-        rng = np.random.default_rng([*self._key, index])
-        task = self._tasks[int(rng.choice(len(self._tasks), p=self._weights))]
-        record = self.records[int(rng.integers(len(self.records)))]
-        if _is_single(task):
-            chosen = [int(rng.integers(len(record.frames)))]
-        else:
-            chosen = sample_clip(rng, len(record.frames), self._phase.clip_frames, self._phase.clip_interval)
-        return task, record, chosen, rng
+        return _Drawn(record, chosen, pixels, tuple(questions))
 
     def _question(
         self, task: Task, expression: str, boxes: FloatArray, seen: FloatArray, phrasing: int, rng: np.random.Generator

@@ -88,7 +88,7 @@ def train_phase(
         )
     supply = Supply(
         NumberedSamples(samples, phase.steps * phase.batch_size),
-        GroupedOrder(samples, phase.steps * phase.batch_size, phase.batch_size, seed),
+        GroupedOrder(samples, phase.steps * phase.batch_size, phase.batch_size, seed, processor.tokens_per_frame),
         Collator(processor, mark_tasks=True),
         processor.decode,
     )

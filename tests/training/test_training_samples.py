@@ -95,7 +95,7 @@ def test_answers_are_the_boxes_of_the_frames_that_are_shown(snapshot):
         sample = supply[index]
         question = sample.questions[0]
         boxes = BoxCodec().decode(question.answer)
-        assert len(boxes) == len(sample.frames) == supply.num_frames(index) == question.prompt.count("<image>")
+        assert len(boxes) == len(sample.frames) == supply.size(index)[0] == question.prompt.count("<image>")
         assert BoxCodec().encode(boxes[0]) in question.prompt
 
 
