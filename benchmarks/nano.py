@@ -54,9 +54,10 @@ def main() -> None:
     finish(report, arguments.output)
 
 
-def make_data(folder: Path, clips: int) -> Path:
-    """Returns the data folder of a snapshot with so many held-out clips."""
-    changes = ["--set", "ingest.num_simulated_train=8", "--set", f"ingest.num_simulated_evaluation={clips}"]
+def make_data(folder: Path, clips: int, train_clips: int = 8) -> Path:
+    """Returns the data folder of a snapshot with so many simulated clips held out, and to train on."""
+    changes = ["--set", f"ingest.num_simulated_train={train_clips}"]
+    changes += ["--set", f"ingest.num_simulated_evaluation={clips}"]
     for step in STEPS:
         command = [sys.executable, "-m", "elysium.cli", "step", step, "--workspace", str(folder / "data"), *changes]
         subprocess.run(command, check=True)
