@@ -207,6 +207,17 @@ class TowerSettings(Schedule):
     coordinate_deviation: float = Field(1.5, gt=0, description="of a box side's target, in hundredths of the frame")
 
 
+class TailSettings(Section):
+    """How a phase ends: more steps, with a schedule of their own. What is not said here is as in the phase."""
+
+    steps: int = Field(ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    batch_size: int | None = Field(None, ge=1)
+    clip_frames: tuple[int, int] | None = None
+    clip_interval: tuple[int, int] | None = None
+    num_visual_tokens: int | None = Field(None, ge=1)
+
+
 class PhaseSettings(Schedule):
     """One training phase (PROTOCOL §4)."""
 
@@ -233,6 +244,9 @@ class PhaseSettings(Schedule):
     )
     num_visual_tokens: int | None = Field(None, ge=1, description="kept of each frame; None is the model's own")
     learning_rates: dict[Part, float] = Field({}, description="of parts that do not learn at learning_rate")
+    tail: TailSettings | None = Field(
+        None, description="more steps at the end, of longer clips, say (paper: 32 frames)"
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -267,7 +281,15 @@ class PhaseSettings(Schedule):
             low, high = getattr(self, name)
             if not 1 <= low <= high:
                 raise ValueError(f"{name} needs 1 <= fewest <= most, got {[low, high]}")
+        if self.tail is not None:
+            self.parts()
         return self
+
+    def parts(self) -> tuple[PhaseSettings, ...]:
+        """Returns the phase without its tail, and the tail as a phase of its own if there is one."""
+        whole = self.model_dump(exclude={"tail"})
+        tails = [] if self.tail is None else [{**whole, **self.tail.model_dump(exclude_none=True)}]
+        return tuple(PhaseSettings.model_validate(part) for part in [whole, *tails])
 
 
 class TrainingSettings(Section):

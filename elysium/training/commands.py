@@ -144,10 +144,16 @@ def plan_command(
     from elysium.config import load_settings
     from elysium.training.plan import plan_phase
 
-    plan = plan_phase(load_settings(preset, overrides), recipe, gpus, gpu, price, mfu)
-    _show_plan(plan, recipe, mfu, as_json)
+    settings = load_settings(preset, overrides)
+    titles, parts = (recipe, f"{recipe}, tail"), getattr(settings.training, recipe).parts()
+    plans = {
+        title: plan_phase(settings.model, part, gpus, gpu, price, mfu)
+        for title, part in zip(titles, parts, strict=False)
+    }
+    for title, plan in plans.items():
+        _show_plan(plan, title, mfu, as_json)
     if as_json:
-        print_json(plan.as_json())
+        print_json({title: plan.as_json() for title, plan in plans.items()})
 
 
 def _show_plan(plan: Plan, recipe: str, mfu: float, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from elysium.checkpoints import checkpoint_folder
-from elysium.config import PhaseSettings, Settings
+from elysium.config import ModelSettings, PhaseSettings
 from elysium.errors import UsageError
 from elysium.model.build import described_config, described_processor
 from elysium.model.configuration import ElysiumConfig
@@ -133,13 +133,18 @@ class Plan:
 
 
 def plan_phase(
-    settings: Settings, name: str, gpus: int, gpu: str, price: float | None = None, utilisation: float = 0.4
+    model: ModelSettings,
+    phase: PhaseSettings,
+    gpus: int,
+    gpu: str,
+    price: float | None = None,
+    utilisation: float = 0.4,
 ) -> Plan:
-    """Returns what a phase asks for; no weights are made or loaded.
+    """Returns what a phase asks for, its tail left out; no weights are made or loaded.
 
     Args:
-        settings: Of the run.
-        name: Of the phase.
+        model: That is trained.
+        phase: Or the tail of one (`PhaseSettings.parts`).
         gpus: Devices that share the work, each with the phase's `batch_size`.
         gpu: As `torch.cuda.get_device_name` gives it, with or without `NVIDIA`.
         price: A GPU-hour, in any currency.
@@ -154,8 +159,7 @@ def plan_phase(
             f"{gpu}: its rate is not known here; name a GPU as torch.cuda.get_device_name does, for example "
             "'A100-SXM4-80GB' or 'H100 80GB HBM3'"
         )
-    phase: PhaseSettings = getattr(settings.training, name)
-    config, processor = _model(settings)
+    config, processor = _described(model)
     if phase.num_visual_tokens is not None:
         config.num_visual_tokens = phase.num_visual_tokens
     if processor is not None:
@@ -163,8 +167,8 @@ def plan_phase(
     rows = list(_rows(config, processor, phase))
     longest, conversation, most_frames = _longest(config, processor, phase)
     with torch.device("meta"):
-        model = ElysiumForConditionalGeneration(config)
-    parameters, trained = sum(value.numel() for value in model.parameters()), freeze(model, phase)
+        empty = ElysiumForConditionalGeneration(config)
+    parameters, trained = sum(value.numel() for value in empty.parameters()), freeze(empty, phase)
     held = activations(config, phase, most_frames, longest)
     samples, costs = phase.batch_size * gpus, CostModel(config)
     flops = samples * sum(row.share * row_flops(costs, phase, row) for row in rows)
@@ -188,15 +192,15 @@ def plan_phase(
     )
 
 
-def _model(settings: Settings) -> tuple[ElysiumConfig, ElysiumProcessor | None]:
-    if settings.model.init_from is not None:
-        folder = checkpoint_folder(settings.model.init_from)
+def _described(model: ModelSettings) -> tuple[ElysiumConfig, ElysiumProcessor | None]:
+    if model.init_from is not None:
+        folder = checkpoint_folder(model.init_from)
         return ElysiumConfig.from_pretrained(folder), ElysiumProcessor.from_pretrained(folder)
     try:
-        processor = described_processor(settings.model)
+        processor = described_processor(model)
     except UsageError:
         processor = None
-    return described_config(settings.model), processor
+    return described_config(model), processor
 
 
 def _rows(config: ElysiumConfig, processor: ElysiumProcessor | None, phase: PhaseSettings) -> Iterator[Row]:

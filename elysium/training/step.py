@@ -46,21 +46,24 @@ def _run(
             model, processor, context.settings, name, phase, data, context.output, run.log_metrics
         )
         mlflow_run = run.run_id
+    parts = phase.parts()
+    steps = sum(part.steps for part in parts)
     trained = sum(parameter.numel() for part in phase.trains for parameter in model.part(part).parameters())
     details = {
         "phase": phase.model_dump(mode="json"),
         "trained_parameters": trained,
         "longest_sample": {"text": longest.text, "visual": longest.visual, "limit": longest.limit},
-        "samples": phase.steps * phase.batch_size,
-        "questions": phase.steps * phase.batch_size * phase.questions,
+        "samples": sum(part.steps * part.batch_size for part in parts),
+        "questions": sum(part.steps * part.batch_size * part.questions for part in parts),
         "seconds": round(time.monotonic() - started, 1),
         "mlflow_run": mlflow_run,
     }
     write_atomic(context.output / "training.json", json.dumps(details, indent=1))
+    sizes = "/".join(str(part.batch_size) for part in parts)
     loss = history[-1]["loss"] if history else float("nan")
     return StepResult(
-        summary=f"{phase.steps} steps of {phase.batch_size} samples, {trained / 1e6:.2f} M parameters, loss {loss:.3f}",
-        metrics={"steps": phase.steps, "trained_parameters": trained, "loss": loss},
+        summary=f"{steps} steps of {sizes} samples, {trained / 1e6:.2f} M parameters, loss {loss:.3f}",
+        metrics={"steps": steps, "trained_parameters": trained, "loss": loss},
     )
 
 
@@ -76,17 +79,34 @@ def _train(
 ) -> tuple[list[dict[str, float]], Lengths]:
     torch.set_num_threads(settings.training.threads)
     budget = model.config.tokens_per_frame
-    set_token_budget(model, processor, phase.num_visual_tokens)
     each = model.config.num_patches if model.config.position_ids == "grid" else None
-    longest = check_lengths(processor, phase, name, model.config.max_positions, each)
-    freeze(model, phase)
-    samples = TrackSamples(data, name, phase, processor.image_size, settings.seed, processor.codec)
-    history = train_phase(model, processor, samples, phase, output / "trainer", settings.seed, log_metrics)
+    parts, lengths = phase.parts(), []
+    for part in parts:
+        set_token_budget(model, processor, part.num_visual_tokens or budget)
+        lengths.append(check_lengths(processor, part, name, model.config.max_positions, each))
+    history: list[dict[str, float]] = []
+    # The phase's own last checkpoint stays until the tail is done: it goes on from there.
+    folders = [output / "trainer", output / "trainer-tail"][: len(parts)]
+    for number, (part, folder) in enumerate(zip(parts, folders, strict=True)):
+        done = sum(before.steps for before in parts[:number])
+        set_token_budget(model, processor, part.num_visual_tokens or budget)
+        freeze(model, part)
+        title = f"{name}-tail" if number else name
+        samples = TrackSamples(data, title, part, processor.image_size, settings.seed, processor.codec)
+        curve = train_phase(model, processor, samples, part, folder, settings.seed, _later(log_metrics, done))
+        history += [{**entry, "step": entry["step"] + done} for entry in curve]
     set_token_budget(model, processor, budget)
     save_model(model, processor, output / "model")
     write_atomic(output / "history.json", json.dumps(history, indent=1))
-    shutil.rmtree(output / "trainer", ignore_errors=True)
-    return history, longest
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return history, max(lengths, key=lambda found: found.total)
+
+
+def _later(log_metrics: LogMetrics | None, steps: int) -> LogMetrics | None:
+    if log_metrics is None:
+        return None
+    return lambda values, step: log_metrics(values, step + steps)
 
 
 def train_folder(settings: Settings, name: str, data: Path, output: Path) -> list[dict[str, float]]:

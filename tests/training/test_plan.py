@@ -91,7 +91,7 @@ def test_state_is_divided_as_the_paper_of_zero_says():
 
 def test_tokens_are_those_of_drawn_samples(snapshot):
     chosen = settings("training.finetune.clip_interval=[1, 1]", "training.finetune.clip_frames=[2, 6]")
-    plan = plan_phase(chosen, "finetune", 1, GPU)
+    plan = plan_phase(chosen.model, chosen.training.finetune, 1, GPU)
     phase = chosen.training.finetune
     _, processor = build_model(chosen.model, 0)
     supply = TrackSamples(snapshot / "data", "finetune", phase, 32, 1)
@@ -102,7 +102,8 @@ def test_tokens_are_those_of_drawn_samples(snapshot):
 
 
 def test_the_papers_run_is_planned_without_its_tokenizer():
-    plan = plan_phase(load_settings("vicuna-7b"), "finetune", 32, "NVIDIA " + GPU, price=2.0, utilisation=0.5)
+    chosen = load_settings("vicuna-7b")
+    plan = plan_phase(chosen.model, chosen.training.finetune, 32, "NVIDIA " + GPU, price=2.0, utilisation=0.5)
     assert plan.is_estimated
     # PROTOCOL §2: SOT over 8 frames is 277 text tokens beside 8 x 108 visual ones.
     assert plan.longest_conversation == pytest.approx(277 + 8 * 108, abs=2)
@@ -118,31 +119,44 @@ def test_the_papers_run_is_planned_without_its_tokenizer():
 
 
 def test_twice_the_gpus_take_as_long_for_twice_the_samples():
-    few, many = (plan_phase(load_settings("small"), "pretrain", gpus, GPU) for gpus in (4, 8))
+    chosen = load_settings("small")
+    few, many = (plan_phase(chosen.model, chosen.training.pretrain, gpus, GPU) for gpus in (4, 8))
     assert many.hours == pytest.approx(few.hours)
     assert (many.samples_per_step, many.tokens_per_step) == (2 * few.samples_per_step, 2 * few.tokens_per_step)
     assert few.cost is None
 
 
 def test_a_gpu_that_is_not_known_is_refused():
+    chosen = load_settings("nano")
     with pytest.raises(UsageError, match="Voodoo2: its rate is not known here"):
-        plan_phase(load_settings("nano"), "finetune", 1, "Voodoo2")
+        plan_phase(chosen.model, chosen.training.finetune, 1, "Voodoo2")
 
 
 def test_the_command_says_it_all(capsys):
     assert run(["train", "plan", "finetune", "--preset", "vicuna-7b", "--gpus", "32", "--price", "2.5"]) == 0
     text = capsys.readouterr().out
     assert "finetune on 32 x A100-SXM4-80GB" in text
+    assert "finetune, tail on 32 x A100-SXM4-80GB" in text
     assert "texts estimated" in text
     assert "2.5 a GPU-hour" in text
-    assert [line.split()[0] for line in text.splitlines() if line.startswith("  ZeRO")] == [
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("  ZeRO")] == 2 * [
         "ZeRO-1", "ZeRO-2", "ZeRO-2,", "ZeRO-3", "ZeRO-3,",
     ]  # fmt: skip
     assert "! more than 90 %" in text
 
 
+def test_the_papers_long_clips_fit_the_context():
+    long = load_settings("vicuna-7b").training.finetune.parts()[1]
+    assert (long.clip_frames, long.steps, long.batch_size, long.learning_rate) == ((32, 32), 2000, 1, 5e-5)
+    plan = plan_phase(load_settings("vicuna-7b").model, long, 32, GPU)
+    # With all 108 tokens a frame, 31 frames exceed the context (PROTOCOL §2).
+    assert 3500 < plan.longest_conversation <= 4096
+    more = long.model_copy(update={"num_visual_tokens": 108})
+    assert plan_phase(load_settings("vicuna-7b").model, more, 32, GPU).longest_conversation > 4096
+
+
 def test_the_plan_as_json(capsys):
     assert run(["train", "plan", "warmup", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)["warmup"]
     assert found["trained_parameters"] < found["parameters"]
     assert found["stages_gib"]["ZeRO-2"]["fits"] is True

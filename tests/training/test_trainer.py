@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from training_data import SETTINGS, settings, write_snapshot
 
 from elysium.errors import ElysiumError, UsageError
-from elysium.model import build_model
+from elysium.model import build_model, load_checkpoint
 from elysium.training.phases import freeze
 from elysium.training.samples import TrackSamples
+from elysium.training.step import train_folder
 from elysium.training.trainer import newest_checkpoint, train_phase
 
 HERE = Path(__file__).parent
@@ -210,3 +211,62 @@ def test_the_train_command_trains_one_phase_and_goes_on(snapshot, tmp_path):
 def newest(folder):
     """Returns a whole checkpoint without removing what is being written."""
     return next(iter(folder.glob("checkpoint-*/complete.json")), None)
+
+
+TAIL = "training.finetune.tail={steps: 4, clip_frames: [8, 8], batch_size: 1}"
+
+
+def test_a_tail_goes_on_with_longer_clips(snapshot, tmp_path):
+    chosen = settings(*STEPS, TAIL)
+    history = train_folder(chosen, "finetune", snapshot / "data", tmp_path / "whole")
+    assert [entry["step"] for entry in history] == list(range(1, 13))
+    rates = [entry["learning_rate"] for entry in history]
+    assert rates[9] > rates[7], "a schedule of its own"
+    plain = train_folder(settings(*STEPS), "finetune", snapshot / "data", tmp_path / "plain")
+    assert history[:8] == plain
+    assert not same(*(load_checkpoint(tmp_path / name / "model")[0] for name in ("whole", "plain")))
+    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == ["history.json", "model"]
+
+
+@pytest.mark.parametrize("step", [8, 11])
+def test_a_tail_that_is_killed_goes_on_from_where_it_was(snapshot, tmp_path, step):
+    chosen = settings(*STEPS, TAIL)
+    undisturbed = train_folder(chosen, "finetune", snapshot / "data", tmp_path / "whole")
+    code = f"""
+        import os, signal
+        from elysium.training import trainer
+        from training_data import settings
+        from elysium.training.step import train_folder
+        from pathlib import Path
+        save, seen = trainer._ResumableTrainer._save_checkpoint, []
+        def counted(self, model, trial):
+            save(self, model, trial)
+            seen.append(self.state.global_step)
+            if len(seen) == {3 if step == 8 else 4}:
+                os.kill(os.getpid(), signal.SIGKILL)
+        trainer._ResumableTrainer._save_checkpoint = counted
+        chosen = settings(*{STEPS!r}, {TAIL!r})
+        train_folder(chosen, "finetune", Path({str(snapshot / "data")!r}), Path({str(tmp_path / "killed")!r}))
+    """
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = train_folder(chosen, "finetune", snapshot / "data", tmp_path / "killed")
+    assert again == undisturbed
+    assert same(*(load_checkpoint(tmp_path / name / "model")[0] for name in ("whole", "killed")))
+
+
+def test_a_tail_that_does_not_fit_is_refused_before_anything_starts(snapshot, tmp_path):
+    long = "training.finetune.tail={steps: 4, clip_frames: [64, 64]}"
+    with pytest.raises(UsageError, match="a clip of 64 frames takes"):
+        train_folder(settings(*STEPS, long), "finetune", snapshot / "data", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tail_without_frames_is_refused():
+    with pytest.raises(UsageError, match="fewest <= most"):
+        settings("training.finetune.tail={steps: 4, clip_frames: [8, 2]}")
