@@ -1,6 +1,7 @@
 """Tokenizers of the families that language models come with, and a tiny Elysium."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from elysium.inference import guessing
 from elysium.model import build_model
 from elysium.model.tokenizer import build_tokenizer
 from elysium.prompts import SYSTEM_TEXT, boxes_answer
+
+from .made_videos import make
 
 REFERENCE = Path(os.environ.get("ELYSIUM_REFERENCE", Path(__file__).parents[2] / "../shared/reference"))
 TINY = ModelSettings(
@@ -78,3 +81,27 @@ def folder(tmp_path, monkeypatch):
     """The working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def stream(tmp_path):
+    """A transport stream of 36 frames, each with its number in it, as bytes."""
+    return make(tmp_path / "made.ts", 36, g="6").read_bytes()
+
+
+@pytest.fixture
+def pipe():
+    """The ends of a pipe; the writer's is closed by whoever feeds it."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+
+
+@pytest.fixture
+def no_thread_is_left():
+    """No test may leave a reading thread behind."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread.name

@@ -9,6 +9,11 @@ import socket
 import socketserver
 import struct
 import threading
+import time
+
+import pytest
+
+from elysium.data.limits import VideoError
 
 TS_PACKET = 188
 DATAGRAM = 7 * TS_PACKET
@@ -172,3 +177,23 @@ class _RtspHandler(socketserver.StreamRequestHandler):
             packet = struct.pack(">BBHII", 0x80, 96 | picture << 7, number, time, 1) + part
             self.wfile.write(struct.pack(">BBH", ord("$"), 0, len(packet)) + packet)
             time += 9000 * picture
+
+
+def wait_until(condition):
+    """Waits for a thread to get so far; it has a minute, however loaded the machine."""
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never came so far")
+
+
+def consume(source):
+    """The frames that come, and the error that ends them, if any; the source is closed."""
+    frames, message = [], None
+    try:
+        frames.extend(source)
+    except VideoError as error:
+        message = str(error)
+    source.close()
+    return frames, message
