@@ -212,6 +212,8 @@ class TailSettings(Section):
 
     steps: int = Field(ge=1)
     learning_rate: float | None = Field(None, gt=0)
+    learning_rates: dict[Part, float] | None = None
+    mixture: dict[str, float] | None = None
     batch_size: int | None = Field(None, ge=1)
     clip_frames: tuple[int, int] | None = None
     clip_interval: tuple[int, int] | None = None
