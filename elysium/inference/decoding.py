@@ -23,6 +23,9 @@ from elysium.inference.grammar import AnswerState, BoxesState, ChoiceVocabulary,
 from elysium.inference.guessing import NO_GUESSES, Feed, as_if_right, least_chance, make_feed
 from elysium.inference.spending import DecodingStats, Work
 
+# Passes that do not guess, once guesses were found not worth their time.
+_REST = 3
+
 
 class Choice(NamedTuple):
     """A token that the model chose.
@@ -134,6 +137,7 @@ class Decoder:
         self._cache = ClipCache(config.num_hidden_layers, self._device)
         self._waiting: deque[ClipJob] = deque()
         self._rows: list[ClipJob] = []
+        self._least, self._passes_to_rest = NO_GUESSES, 0
         self._choice_rows: tuple[Tensor, Tensor | None] | None = None
 
     @property
@@ -186,7 +190,13 @@ class Decoder:
         # With prompts, where tokens rather than passes cost time, several questions' guesses wait for the next pass.
         wait = first and sum(len(job.asks) for job in jobs) > 1
         asks = [[ask for ask in job.asks if not ask.answer.over] for job in jobs]
-        least = NO_GUESSES if wait else least_chance(asks, self._device.type)
+        if not wait and self._passes_to_rest == 0:
+            self._least = least_chance(asks, self._device.type)
+            # To weigh guesses takes time too: where they are not worth theirs, they will not be in the next pass.
+            self._passes_to_rest = _REST if self._least == NO_GUESSES else 0
+        elif not wait:
+            self._passes_to_rest -= 1
+        least = NO_GUESSES if wait else self._least
         feeds = [[make_feed(ask, least) for ask in of_row] for of_row in asks]
         shared = [len(self._rows[row].embeddings) if first else 0 for row in rows]
         counts = [before + sum(len(feed.ids) for feed in of_row) for before, of_row in zip(shared, feeds, strict=True)]

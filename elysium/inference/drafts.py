@@ -11,9 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from elysium.boxes import FloatArray
 from elysium.inference.grammar import BoxesState
 
 # How much of what was learned about a guesser stays after another box.
@@ -29,7 +26,7 @@ _SEARCH = 12
 _FIRST_STRIDE = 8.0
 _HOPE = 0.1
 # No rate is taken for more than this.
-_SURE = 0.999
+SURE = 0.999
 
 Box = Sequence[float]
 
@@ -50,7 +47,7 @@ class MotionDraft:
         self._most = most
         self._models: list[_MotionModel] = [_Hold(), _Velocity(), _AlphaBeta()]
         self._scores = [0.02, 0.01, 0.0]
-        self._last: FloatArray | None = None
+        self._last: list[float] | None = None
         self._rate = _FIRST_RATE
         self._said: list[int] = []
         #: Choices decided lately by a pass that guessed the whole answer.
@@ -76,27 +73,29 @@ class MotionDraft:
 
     @property
     def _best(self) -> _MotionModel:
-        return self._models[int(np.argmax(self._scores))]
+        return self._models[self._scores.index(max(self._scores))]
 
     def anchor(self, box: Box) -> None:
         """Takes a box that is known: where the track is not there already, it begins anew."""
-        values = np.asarray(box, dtype=np.float64)
-        if self._last is None or not np.array_equal(self._last, values):
+        values = [float(value) for value in box]
+        if self._last != values:
             for model in self._models:
                 model.start(values)
             self._last = values
 
     def observe(self, box: Box) -> None:
         """Takes the next box of the track, in steps of the box text."""
-        values = np.asarray(box, dtype=np.float64)
+        values = [float(value) for value in box]
         if self._last is None:
             self.anchor(box)
             return
-        hits = float(np.mean(np.rint(_moved_along(self._best.predict(1), values)) == values))
+        # Four numbers at a time, for every box of every object: plain floats take a fifth of numpy's time.
+        moved = _moved_along(self._best.predict(1), values)
+        hits = sum(round(guess) == value for guess, value in zip(moved, values, strict=True)) / 4
         self._rate = _MEMORY * self._rate + (1 - _MEMORY) * hits
         for number, model in enumerate(self._models):
-            gap = np.abs(np.rint(model.predict(1)) - values)
-            score = float(np.mean(np.where(gap < 1, 1.0, np.where(gap < 2, _NEAR, 0.0))))
+            gaps = [abs(round(guess) - value) for guess, value in zip(model.predict(1), values, strict=True)]
+            score = sum(1.0 if gap < 1 else _NEAR if gap < 2 else 0.0 for gap in gaps) / 4
             self._scores[number] = _MEMORY * self._scores[number] + (1 - _MEMORY) * score
             model.update(values)
         self._last = values
@@ -126,7 +125,7 @@ class MotionDraft:
                 value = predicted[place]
                 if place >= 2:
                     value += at.values[-2] - predicted[place - 2]
-            middle = int(np.clip(np.rint(value), at.least, self._maximum))
+            middle = min(max(round(value), at.least), self._maximum)
             for distance in range(_SEARCH):
                 for candidate in (middle + distance, middle - distance):
                     token = at.token_towards(candidate)
@@ -149,45 +148,46 @@ def guesses_above(rate: float, least_chance: float) -> int:
     """
     if rate <= 0:
         return 0
-    if rate >= _SURE:
-        rate = _SURE
+    if rate >= SURE:
+        rate = SURE
     return int(math.log(least_chance) / math.log(rate))
 
 
-def _moved_along(predicted: FloatArray, written: FloatArray) -> FloatArray:
+def _moved_along(predicted: Sequence[float], written: Sequence[float]) -> list[float]:
     """Returns a predicted box whose second corner moves along with the first one as it was written."""
-    return np.concatenate([predicted[:2], predicted[2:] + written[:2] - predicted[:2]])
+    x1, y1, x2, y2 = predicted
+    return [x1, y1, x2 + written[0] - x1, y2 + written[1] - y1]
 
 
 class _MotionModel:
-    """Predicts boxes `(4,)`, corners, from those before."""
+    """Predicts boxes, four corners, from those before."""
 
-    def start(self, box: FloatArray) -> None:
+    def start(self, box: list[float]) -> None:
         self.box = box
-        self.velocity = np.zeros(4)
+        self.velocity = [0.0] * 4
 
-    def predict(self, steps: int) -> FloatArray:
+    def predict(self, steps: int) -> list[float]:
         """Returns the box `steps` frames on."""
-        return self.box + steps * self.velocity
+        return [value + steps * speed for value, speed in zip(self.box, self.velocity, strict=True)]
 
-    def update(self, box: FloatArray) -> None:
+    def update(self, box: list[float]) -> None:
         raise NotImplementedError
 
 
 class _Hold(_MotionModel):
-    def update(self, box: FloatArray) -> None:
+    def update(self, box: list[float]) -> None:
         self.box = box
 
 
 class _Velocity(_MotionModel):
-    def update(self, box: FloatArray) -> None:
-        self.velocity = box - self.box
+    def update(self, box: list[float]) -> None:
+        self.velocity = [now - before for now, before in zip(box, self.box, strict=True)]
         self.box = box
 
 
 class _AlphaBeta(_MotionModel):
-    def update(self, box: FloatArray) -> None:
+    def update(self, box: list[float]) -> None:
         predicted = self.predict(1)
-        gap = box - predicted
-        self.box = predicted + _ALPHA * gap
-        self.velocity = self.velocity + _BETA * gap
+        gaps = [now - guess for now, guess in zip(box, predicted, strict=True)]
+        self.box = [guess + _ALPHA * gap for guess, gap in zip(predicted, gaps, strict=True)]
+        self.velocity = [speed + _BETA * gap for speed, gap in zip(self.velocity, gaps, strict=True)]

@@ -61,6 +61,8 @@ def make_feed(ask: Ask, least: float) -> Feed:
         return feed
     feed.whole = least == WHOLE and ask.draft.rate > 0
     budget = _choices_left(answer) if feed.whole else ask.draft.budget(least)
+    if not budget:
+        return feed
     guess, ahead = ask.draft.tokens(answer), answer.copy()
     while len(feed.guesses) < budget:
         token = guess(ahead)
