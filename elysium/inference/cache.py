@@ -45,6 +45,7 @@ class ClipCache(Cache):
         self._fresh: list[int] = []
         self._free: list[list[int]] = []
         self._pass: tuple[Tensor, Tensor, int] | None = None
+        self._span: tuple[int, int, int] | None = None
 
     def num_used(self, row: int) -> int:
         """Returns how many tokens a row holds."""
@@ -112,6 +113,7 @@ class ClipCache(Cache):
             used = min(-(-max(self._fresh) // 8) * 8, self._size[1])
             key_owners, key_positions = self._owners[: len(rows), :used], self._positions[: len(rows), :used]
         self._pass = (numbers, slots, used)
+        self._span = self._one_piece(rows, slots)
         mine = (key_owners.unsqueeze(1) == SHARED) & (owners.unsqueeze(2) > _PADDING)
         mine |= key_owners.unsqueeze(1) == owners.unsqueeze(2)
         return (mine & (key_positions.unsqueeze(1) <= positions.unsqueeze(2))).unsqueeze(1)
@@ -131,7 +133,11 @@ class ClipCache(Cache):
             )
         read = []
         for buffer, fresh in zip(buffers, (key_states, value_states), strict=True):
-            buffer[numbers, :, slots] = fresh.transpose(1, 2)
+            if self._span is not None:
+                row, start, stop = self._span
+                buffer[row, :, start:stop] = fresh[0]
+            else:
+                buffer[numbers, :, slots] = fresh.transpose(1, 2)
             read.append(buffer[: len(numbers), :, :used] if used else fresh)
         return read[0], read[1]
 
@@ -143,6 +149,17 @@ class ClipCache(Cache):
         """Returns the number of keys and their offset."""
         used = 0 if self._pass is None else self._pass[2]
         return used or query_length, 0
+
+    def _one_piece(self, rows: list[int], slots: Tensor) -> tuple[int, int, int] | None:
+        """Returns the row and the slots from, to, where a pass over one row fills neighbouring ones: a plain copy.
+
+        On an accelerator nobody looks: to know the slots would be to wait for it.
+        """
+        if len(rows) > 1 or self._device.type != "cpu":
+            return None
+        taken = slots[0].tolist()
+        start, stop = taken[0], taken[0] + len(taken)
+        return (rows[0], start, stop) if taken == list(range(start, stop)) else None
 
     def _reserve(self) -> None:
         """Makes room for all rows and slots in use."""
