@@ -5,6 +5,8 @@
 absent: clips in which the named object leaves the frame, played forward and then backward, so that it comes back; the
 object is given by box and name. A frame is right if the object is there and its box overlaps the true one by half, or
 it is gone and said to be absent.
+presence: the first frames of clips, asked for what they show and for what another clip shows. AUROC is how often the
+confidence of the one is above that of the other.
 zoom: clips shown small within a larger frame, so that objects are tiny; given by box.
 multi: the first frames of clips, asked for all objects of one shape. A box is right if it overlaps one of them by half
 that no other box has. The last line is JSON.
@@ -45,10 +47,11 @@ def main() -> None:
     report = {
         "clips": arguments.clips,
         "absent": absent(engine, arguments.clips),
+        "presence": presence(engine, arguments.clips),
         "zoom": zoom(engine, arguments.clips),
         "multi": multi(engine, arguments.clips),
     }
-    for name in ("absent", "zoom", "multi"):
+    for name in ("absent", "presence", "zoom", "multi"):
         print(name)
         for row in report[name]:
             print("  ", "  ".join(f"{key} {value}" for key, value in row.items()))
@@ -94,6 +97,32 @@ def absent(engine: Engine, count: int) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def presence(engine: Engine, count: int) -> list[dict[str, Any]]:
+    """Returns how well confidence tells what is in a frame from what is not."""
+    clips = [simulate(seed, 2) for seed in range(FIRST_SEED, FIRST_SEED + count)]
+    frames, there, elsewhere = [], [], []
+    for number, clip in enumerate(clips):
+        # A frame with a red star is not asked for a large red star: sizes are a matter of degree.
+        looks = {tuple(entry.expression.split()[-2:]) for entry in clip.annotations.objects}
+        others = [entry.expression for other in clips[number + 1 :] + clips for entry in other.annotations.objects]
+        strange = [name for name in others if tuple(name.split()[-2:]) not in looks]
+        for place, entry in enumerate(clip.annotations.objects):
+            if entry.boxes[0] is not None and entry.visibility[0] > 0.9:
+                frames.append(clip.frames[0])
+                there.append(entry.expression)
+                elsewhere.append(strange[place])
+    (_, sure), (_, unsure) = (engine.ground_scored(frames, names) for names in (there, elsewhere))
+    above = float(np.mean(sure[:, None] > unsure[None]))
+    return [
+        {
+            "AUROC": round(100 * above, 1),
+            "median confidence, there": round(float(np.median(sure)), 3),
+            "median confidence, not there": round(float(np.median(unsure)), 3),
+            "objects": len(frames),
+        }
+    ]
 
 
 def zoom(engine: Engine, count: int) -> list[dict[str, Any]]:

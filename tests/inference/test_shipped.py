@@ -70,6 +70,24 @@ def test_it_names_what_it_is_shown(engine, objects, figures):
     assert 100 * np.mean(right) > figures["video-reg-simulated"]["model"]["exact_match"] - MARGIN
 
 
+def test_it_is_less_sure_of_what_is_not_there(engine, objects):
+    frames, names = [clip[0] for clip, _, _ in objects], [name for _, name, _ in objects]
+    looks = [tuple(name.split()[-2:]) for name in names]
+    shown = {id(clip[0]): set() for clip, _, _ in objects}
+    for frame, look in zip(frames, looks, strict=True):
+        shown[id(frame)].add(look)
+    strange = [
+        next(
+            name
+            for name, look in zip(names[i:] + names, looks[i:] + looks, strict=True)
+            if look not in shown[id(frame)]
+        )
+        for i, frame in enumerate(frames)
+    ]
+    (_, sure), (_, unsure) = (engine.ground_scored(frames, asked) for asked in (names, strange))
+    assert np.mean(sure[:, None] > unsure[None]) > 0.9
+
+
 def test_it_is_small_and_says_what_it_is():
     assert shipped_checkpoints() == ["nano"]
     folder = checkpoint_folder("nano")
