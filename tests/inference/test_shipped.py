@@ -73,14 +73,14 @@ def test_it_names_what_it_is_shown(engine, objects, figures):
 def test_it_is_less_sure_of_what_is_not_there(engine, objects):
     frames, names = [clip[0] for clip, _, _ in objects], [name for _, name, _ in objects]
     looks = [tuple(name.split()[-2:]) for name in names]
-    shown = {id(clip[0]): set() for clip, _, _ in objects}
+    shown = {clip[0].tobytes(): set() for clip, _, _ in objects}
     for frame, look in zip(frames, looks, strict=True):
-        shown[id(frame)].add(look)
+        shown[frame.tobytes()].add(look)
     strange = [
         next(
             name
             for name, look in zip(names[i:] + names, looks[i:] + looks, strict=True)
-            if look not in shown[id(frame)]
+            if look not in shown[frame.tobytes()]
         )
         for i, frame in enumerate(frames)
     ]
