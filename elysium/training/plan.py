@@ -151,7 +151,8 @@ def plan_phase(
         utilisation: Of the GPU's published rate that training reaches (MFU): an assumption, in (0, 1].
 
     Raises:
-        UsageError: If the GPU is not in the table, or the model cannot be planned.
+        UsageError: If the GPU is not in the table, the checkpoint cannot be read, a frame has not so many tokens, or
+            the model cannot be planned.
     """
     roofline = published_roofline(gpu)
     if roofline is None:
@@ -161,6 +162,11 @@ def plan_phase(
         )
     config, processor = _described(model)
     if phase.num_visual_tokens is not None:
+        if not phase.num_visual_tokens <= config.num_patches:
+            raise UsageError(
+                f"num_visual_tokens={phase.num_visual_tokens}: a frame has {config.num_patches} patches; name as "
+                "many at the most"
+            )
         config.num_visual_tokens = phase.num_visual_tokens
     if processor is not None:
         processor.tokens_per_frame = config.tokens_per_frame
@@ -195,7 +201,13 @@ def plan_phase(
 def _described(model: ModelSettings) -> tuple[ElysiumConfig, ElysiumProcessor | None]:
     if model.init_from is not None:
         folder = checkpoint_folder(model.init_from)
-        return ElysiumConfig.from_pretrained(folder), ElysiumProcessor.from_pretrained(folder)
+        try:
+            return ElysiumConfig.from_pretrained(folder), ElysiumProcessor.from_pretrained(folder)
+        except (OSError, ValueError, ImportError) as error:
+            raise UsageError(
+                f"model.init_from={model.init_from} is no checkpoint: {str(error).splitlines()[0]}; give a folder with "
+                "config.json and a tokenizer"
+            ) from error
     try:
         processor = described_processor(model)
     except UsageError:

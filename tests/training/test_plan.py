@@ -132,6 +132,18 @@ def test_a_gpu_that_is_not_known_is_refused():
         plan_phase(chosen.model, chosen.training.finetune, 1, "Voodoo2")
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.init_from=/nowhere", "model.init_from=/nowhere is no checkpoint"),
+        ("training.finetune.num_visual_tokens=65", "a frame has 64 patches"),
+    ],
+)
+def test_what_cannot_be_planned_is_an_error_that_names_the_value(setting, message, capsys):
+    assert run(["train", "plan", "finetune", "--set", setting]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_the_command_says_it_all(capsys):
     assert run(["train", "plan", "finetune", "--preset", "vicuna-7b", "--gpus", "32", "--price", "2.5"]) == 0
     text = capsys.readouterr().out
