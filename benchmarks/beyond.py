@@ -3,8 +3,9 @@
     python benchmarks/beyond.py [--checkpoint nano] [--clips 60] [--output FILE]
 
 absent: clips in which the named object leaves the frame, played forward and then backward, so that it comes back; the
-object is given by box and name. A frame is right if the object is there and its box overlaps the true one by half, or
-it is gone and said to be absent.
+object is given by box and name, or by box alone. A frame is right if the object is there and its box overlaps the true
+one by half, or it is gone and said to be absent. Beside it, clips in which the object stays, where the option can only
+do harm.
 presence: the first frames of clips, asked for what they show and for what another clip shows. AUROC is how often the
 confidence of the one is above that of the other.
 zoom: clips shown small within a larger frame, so that objects are tiny; given by box.
@@ -15,6 +16,7 @@ that no other box has. The last line is JSON.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,43 +62,75 @@ def main() -> None:
 
 def absent(engine: Engine, count: int) -> list[dict[str, Any]]:
     """Returns how often presence and absence are right, for several thresholds."""
-    cases = []
+    leaving, staying = [], []
     for seed in range(FIRST_SEED, FIRST_SEED + 40 * count):
         clip = simulate(seed, 24)
         for entry in clip.annotations.objects:
             gone = [box is None for box in entry.boxes]
+            case = ([*clip.frames, *clip.frames[::-1]], [*entry.boxes, *entry.boxes[::-1]], entry.expression)
             if not gone[0] and sum(gone) >= 4 and gone[-1]:
-                frames, boxes = [*clip.frames, *clip.frames[::-1]], [*entry.boxes, *entry.boxes[::-1]]
-                cases.append((frames, boxes, entry.expression))
-        if len(cases) >= count:
+                leaving.append(case)
+            elif min(entry.visibility) > 0.9:
+                staying.append(case)
+        if len(leaving) >= count:
             break
     rows = []
-    for least in (None, 0.05, 0.1, 0.15, 0.2, 0.3):
+    for given, least in (
+        ("box and name", None),
+        ("box and name", 0.1),
+        ("box and name", 0.15),
+        ("box and name", 0.2),
+        ("box and name", 0.3),
+        ("box", None),
+        ("box", 0.2),
+    ):
+        tracker = Tracker(engine, TrackOptions(absent_below=least))
         right_there = there = right_gone = gone = back = came = 0
-        for frames, boxes, name in cases[:count]:
-            x1, y1, x2, y2 = boxes[0]
-            given = (x1 * SIDE, y1 * SIDE, x2 * SIDE, y2 * SIDE)
-            tracker = Tracker(engine, TrackOptions(absent_below=least))
-            results = tracker.follow(FrameSource(frames), [Target(box=given, expression=name)])
-            for number, (result, truth) in enumerate(zip(results, boxes, strict=True)):
-                found = result.objects[0].box
+        for frames, boxes, name in leaving[:count]:
+            shown = name if given == "box and name" else None
+            for number, (found, truth) in enumerate(follow(tracker, frames, boxes, shown)):
                 if truth is None:
                     gone, right_gone = gone + 1, right_gone + (found is None)
                     continue
-                hit = found is not None and float(iou(np.array(found) / SIDE, truth)) >= 0.5
+                hit = overlaps(found, truth)
                 there, right_there = there + 1, right_there + hit
-                if number >= 24:
+                if number >= len(frames) // 2:
                     came, back = came + 1, back + hit
+        pairs = []
+        for frames, boxes, name in staying[: count // 2]:
+            pairs += follow(tracker, frames, boxes, name if given == "box and name" else None)
         rows.append(
             {
+                "given": given,
                 "absent_below": least,
                 "frames right": share(right_there + right_gone, there + gone),
                 "there, box right": share(right_there, there),
                 "gone, said so": share(right_gone, gone),
                 "came back, box right": share(back, came),
+                "stays, box right": share(sum(overlaps(*pair) for pair in pairs), len(pairs)),
+                "stays, said to be gone": share(sum(found is None for found, _ in pairs), len(pairs)),
             }
         )
     return rows
+
+
+Box = tuple[float, float, float, float]
+
+
+def follow(
+    tracker: Tracker, frames: list[Image], boxes: list[Box | None], name: str | None
+) -> Iterator[tuple[Box | None, Box | None]]:
+    """Yields what a tracker finds, normalised, and the truth; the object is given by its first box."""
+    x1, y1, x2, y2 = boxes[0] or (0.0, 0.0, 1.0, 1.0)
+    target = Target(box=(x1 * SIDE, y1 * SIDE, x2 * SIDE, y2 * SIDE), expression=name)
+    for result, truth in zip(tracker.follow(FrameSource(frames), [target]), boxes, strict=True):
+        found = result.objects[0].box
+        yield None if found is None else tuple(np.array(found) / SIDE), truth
+
+
+def overlaps(found: Box | None, truth: Box | None) -> bool:
+    """Tells whether a box overlaps the true one by half."""
+    return found is not None and truth is not None and float(iou(found, truth)) >= 0.5
 
 
 def presence(engine: Engine, count: int) -> list[dict[str, Any]]:

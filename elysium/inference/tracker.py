@@ -21,6 +21,7 @@ from elysium.inference.drafts import MotionDraft
 from elysium.inference.engine import Encoded, Engine, Prompt, confidence_of
 from elysium.inference.grammar import BoxesState
 from elysium.inference.multi import find_all
+from elysium.inference.presence import Seen, settle_frame
 from elysium.inference.reading import Chunk, ReadAhead, Shown
 from elysium.inference.results import FrameResult, PixelBox, Source, TrackedObject
 from elysium.inference.tracks import ClipResult, ObjectState, Target, TrackOptions, TrackState, VideoEnd, VideoTask
@@ -110,12 +111,13 @@ class _Object:
 
 @dataclass(eq=False)
 class _Look:
-    """One object asked about in one clip; the second look is at a crop."""
+    """One object asked about in one clip; the second look is at a crop, a glance at one frame by itself."""
 
     target: _Object
     answer: BoxesState
     first: FloatArray | None
     window: Window | None = None
+    frame: int | None = None
     boxes: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
     sure: FloatArray = field(default_factory=lambda: np.empty(0))
 
@@ -132,6 +134,7 @@ class _Video:
         self.encoded: Encoded | None = None
         self.known = 0
         self.looks: list[_Look] = []
+        self.glances: list[_Look] = []
         self.open: dict[ClipJob, list[_Look]] = {}
         self.zoomed = False
 
@@ -213,18 +216,38 @@ class _Session:
             last = len(video.frames) - len(chunk.frames)
             video.encoded = _join(_last(video.encoded), fresh) if last else fresh
         video.zoomed = False
-        video.looks = [self._look(target, len(video.frames), video.known) for target in video.objects]
+        # What was lost is no place to go on from: it is looked for frame by frame.
+        followed = [target for target in video.objects if not (target.lost and self._is_glanced_at(target))]
+        video.looks = [self._look(target, len(video.frames)) for target in followed]
+        video.glances = []
         asked = [look for look in video.looks if not look.answer.over and not self._is_given(look, video)]
-        if not asked:
-            return self._result(video)
         self._submit(video, asked, video.encoded)
-        return None
+        self._glance(video, video.objects, video.encoded)
+        return None if video.open else self._result(video)
+
+    def _is_glanced_at(self, target: _Object) -> bool:
+        return self._options.absent_below is not None and target.expression is not None
+
+    def _glance(
+        self, video: _Video, targets: Sequence[_Object], encoded: Encoded, window: Window | None = None
+    ) -> None:
+        """Asks for named objects in each new frame by itself, where absence may be said."""
+        named = [target for target in targets if self._is_glanced_at(target)]
+        given = {look.target for look in video.looks if look.first is not None}
+        for frame in range(video.known, len(video.frames)):
+            glances = [
+                _Look(target, self._engine.grammars.boxes(1).start(), None, window, frame)
+                for target in named
+                if frame > 0 or target not in given
+            ]
+            video.glances += glances
+            self._submit(video, glances, encoded[slice(frame, frame + 1)])
 
     def _is_given(self, look: _Look, video: _Video) -> bool:
         """Tells whether a clip of one frame has its box already."""
         return len(video.frames) == 1 and look.first is not None
 
-    def _look(self, target: _Object, num_frames: int, known: int, window: Window | None = None) -> _Look:
+    def _look(self, target: _Object, num_frames: int, window: Window | None = None) -> _Look:
         by_name = target.expression is not None and (target.box is None or target.lost)
         first = None if by_name or target.box is None else target.box
         if first is not None and window is not None:
@@ -233,7 +256,8 @@ class _Session:
         return _Look(target, self._engine.grammars.boxes(num_frames).start(given), first, window)
 
     def _submit(self, video: _Video, looks: Sequence[_Look], encoded: Encoded) -> None:
-        num_frames = len(video.frames)
+        """Asks about the frames that are given encoded."""
+        num_frames = len(encoded)
         codec = self._engine.processor.codec
         for start in range(0, len(looks), self._engine.batch_size):
             part = looks[start : start + self._engine.batch_size]
@@ -250,6 +274,8 @@ class _Session:
             self._decoder.submit(job)
 
     def _draft(self, look: _Look) -> MotionDraft | None:
+        if look.frame is not None:
+            return None
         if look.window is not None or look.target.draft is None or look.target.lost:
             draft = self._engine.new_draft()
             if look.window is None:
@@ -283,9 +309,11 @@ class _Session:
             window = choose_window(look.boxes, video.frames[0].size, zoom_below) if len(look.boxes) else None
             if window is None or len(images) < num_frames or self._is_given(look, video):
                 continue
-            closer = self._look(look.target, num_frames, video.known, window)
+            closer = self._look(look.target, num_frames, window)
             video.looks.append(closer)
-            self._submit(video, [closer], self._engine.encode([window.crop(image) for image in images]))
+            encoded = self._engine.encode([window.crop(image) for image in images])
+            self._submit(video, [closer], encoded)
+            self._glance(video, [look.target], encoded, window)
 
     def _result(self, video: _Video) -> ClipResult:
         """Returns the clip's result and moves the objects on to its last frame."""
@@ -293,7 +321,7 @@ class _Session:
         found: dict[_Object, list[tuple[FloatArray | None, float]]] = {}
         for target in objects:
             looks = [look for look in video.looks if look.target is target]
-            best = looks[0]
+            best = looks[0] if looks else None
             if len(looks) > 1 and is_better(looks[1].boxes, looks[1].sure, looks[0].boxes, looks[0].sure):
                 best = looks[1]
             found[target] = self._settle(target, best, video)
@@ -310,23 +338,20 @@ class _Session:
         state = TrackState(last.index, tuple(target.state() for target in objects))
         return ClipResult(video.task, frames, exact, state)
 
-    def _settle(self, target: _Object, look: _Look, video: _Video) -> list[tuple[FloatArray | None, float]]:
+    def _settle(self, target: _Object, look: _Look | None, video: _Video) -> list[tuple[FloatArray | None, float]]:
         """Returns the object's box and confidence in each new frame, and notes where it is now."""
-        boxes, sure = look.boxes, look.sure
-        if not len(boxes) and look.first is not None:
-            boxes, sure = look.first.reshape(1, 4), np.ones(1)
-        if look.first is not None and target.box is not None:
-            # A given box comes back as it was given, not as the answer repeats it.
-            boxes = np.concatenate([target.box.reshape(1, 4), boxes[1:]])
-            sure = np.concatenate([np.ones(1), sure[1:]])
-        least = self._options.absent_below
+        track: Sequence[Seen | None] = [None] * len(video.frames) if look is None else _track_of(look)
         new: list[tuple[FloatArray | None, float]] = []
-        for box, figure in zip(boxes[video.known :], sure[video.known :], strict=True):
-            absent = least is not None and bool(figure < least)
-            new.append((None if absent else box, float(figure)))
-            target.lost = absent
-            if not absent:
-                target.box = box
+        for frame in range(video.known, len(video.frames)):
+            glances = [glance for glance in video.glances if glance.target is target and glance.frame == frame]
+            seen = settle_frame(track[frame], _surest(glances), lost=target.lost, least=self._options.absent_below)
+            if glances and target.lost and seen.box is not None:
+                # Found again; the clip's answer went on from where the object no longer was.
+                track = [None] * len(video.frames)
+            new.append((seen.box, seen.sure))
+            target.lost = seen.box is None
+            if seen.box is not None:
+                target.box = seen.box
         return new
 
     def _objects(self, task: VideoTask, first: Shown) -> list[_Object]:
@@ -358,6 +383,21 @@ class _Session:
             )
             for number, (name, box) in enumerate(found, start=1)
         ]
+
+
+def _track_of(look: _Look) -> list[Seen]:
+    """Returns what the answer about a clip says of each frame."""
+    boxes, sure = look.boxes, look.sure
+    if look.first is not None and look.target.box is not None:
+        # A given box comes back as it was given, not as the answer repeats it.
+        boxes = np.concatenate([look.target.box.reshape(1, 4), boxes[1:]])
+        sure = np.concatenate([np.ones(1), sure[1:]])
+    return [Seen(box, float(figure)) for box, figure in zip(boxes, sure, strict=True)]
+
+
+def _surest(glances: Sequence[_Look]) -> Seen | None:
+    seen = [Seen(glance.boxes[0], float(glance.sure[0])) for glance in glances]
+    return max(seen, key=lambda entry: entry.sure, default=None)
 
 
 def _checked(box: PixelBox | None, size: tuple[int, int]) -> FloatArray | None:

@@ -42,8 +42,8 @@ class TrackOptions:
     """What goes beyond the paper; all of it is off by default.
 
     Attributes:
-        absent_below: A box of less confidence is not given: the object is said to be absent, and looked for by its
-            expression in the next clip.
+        absent_below: A box of less confidence is not given: the object is said to be absent. Objects with an
+            expression are looked for in every frame by itself, see `elysium.inference.presence`.
         zoom_below: Objects smaller than this share of the frame's sides get a second look at a crop in full size.
         max_every: Most objects that one expression is followed for, where every one is.
         max_videos: Videos that are read at once.

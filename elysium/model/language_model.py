@@ -38,6 +38,9 @@ class VisualTokens:
     num_patches: int
     frames: Tensor | None = None
 
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
     def __getitem__(self, frames: list[int] | slice) -> VisualTokens:
         """Returns the tokens of some frames.
 

@@ -26,6 +26,8 @@ _DRIFTING = 0.5
 _PIECES = re.compile(r"\d+|[^\W\d]+|[^\w\s]")
 # Shares of an object's box that must be seen: for the object to be there at all, and to be described.
 _THERE, _DESCRIBED = 0.15, 0.7
+# Of the objects to be followed from a box that are not in the first frame: given by a box that shows something else.
+_STALE = 0.5
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,11 @@ class TrackSamples:
     ) -> Question:
         """Returns a question about an object, from its boxes `(T, 4)` and the share of each that is seen `(T,)`."""
         describes = task in (Task.REG, Task.VIDEO_REG)
-        if seen[0] < (_DESCRIBED if describes else _THERE):
+        stale = task is Task.SOT and seen[0] < _THERE and rng.random() < _STALE
+        if stale:
+            # As a tracker asks that lost its object in the clip before. Nothing says what to follow: no box is right.
+            boxes, seen = fill_gone(rng, boxes, seen < _THERE), np.append(1.0, np.zeros(len(boxes) - 1))
+        elif seen[0] < (_DESCRIBED if describes else _THERE):
             # What the first frame does not show cannot be asked for by its box there.
             task, describes = (Task.REC if _is_single(task) else Task.RSOT), False
         prompt = ask(task, len(boxes), expression=expression, box=boxes[0], phrasing=phrasing, codec=self._codec)

@@ -19,6 +19,8 @@ def clip(count, seed=0, size=(48, 64)):
 
 
 BOX = (6.4, 9.6, 32.0, 28.8)
+# Of random weights, about so sure is every other box.
+UNSURE = TrackOptions(absent_below=0.0269)
 
 
 @pytest.fixture
@@ -61,12 +63,17 @@ def test_clips_begin_with_the_last_box_of_the_clip_before(parts):
     assert np.array_equal(whole.boxes, np.concatenate([first.boxes, second.boxes[1:]]))
 
 
-def test_an_object_is_followed_alike_alone_and_among_others(parts):
+@pytest.mark.parametrize("options", [None, UNSURE], ids=["every box", "absent"])
+def test_an_object_is_followed_alike_alone_and_among_others(parts, options):
     frames = clip(9)
     requests = [TrackRequest(frames, box=[0.1 * n, 0.1, 0.1 * n + 0.2, 0.5]) for n in range(7)]
-    together = Engine(*parts, clip_frames=4).track(requests)
+    requests += [TrackRequest(frames, expression=f"a {name}") for name in ("star", "circle", "red square")]
+    together = Engine(*parts, clip_frames=4).track(requests, options)
     for request, answer in zip(requests, together, strict=True):
-        assert np.array_equal(Engine(*parts, clip_frames=4).track([request])[0].boxes, answer.boxes)
+        alone = Engine(*parts, clip_frames=4).track([request], options)[0].boxes
+        assert np.array_equal(alone, answer.boxes, equal_nan=True)
+    gone = [np.isnan(answer.boxes).any(axis=1).mean() for answer in together]
+    assert 0.05 < np.mean(gone) < 0.95 if options else not any(gone)
 
 
 def test_many_videos_of_many_lengths_and_sizes(parts):
@@ -178,15 +185,16 @@ def test_a_live_frame_is_not_held_back_until_a_clip_is_full(tracker):
     assert frames == list(range(6))
 
 
+@pytest.mark.parametrize("options", [None, UNSURE], ids=["every box", "absent"])
 @pytest.mark.parametrize("cut", range(4))
-def test_an_interrupted_video_goes_on_to_the_same_end(parts, cut):
+def test_an_interrupted_video_goes_on_to_the_same_end(parts, cut, options):
     frames = clip(14)
     targets = [Target(box=BOX), Target(expression="a star")]
 
     def events(state=None):
         start = 0 if state is None or state.frame is None else state.frame
         source = FrameSource(frames[start:])
-        return [e for e in Tracker(Engine(*parts, clip_frames=4)).run([VideoTask(source, targets, state)])
+        return [e for e in Tracker(Engine(*parts, clip_frames=4), options).run([VideoTask(source, targets, state)])
                 if isinstance(e, ClipResult)]  # fmt: skip
 
     whole = events()

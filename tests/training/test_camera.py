@@ -108,6 +108,21 @@ def test_what_the_first_frame_does_not_show_is_asked_for_by_name(snapshot):
         assert len(BoxCodec().decode(question.answer)) == len(question.gone)
 
 
+def test_a_box_that_shows_something_else_is_followed_nowhere(snapshot, monkeypatch):
+    monkeypatch.setattr("elysium.training.samples.sample_path", lambda rng, boxes: np.full((len(boxes), 2), 2.0))
+    away = supply(snapshot, "training.finetune.camera_motion=1.0", "training.finetune.questions=3")
+    questions = [question for index in range(100) for question in away[index].questions]
+    followed = [question for question in questions if question.task is Task.SOT]
+    assert len(followed) > 20
+    for question in followed:
+        assert question.gone == (False, *[True] * (len(question.gone) - 1))
+        given = BoxCodec().decode(question.answer)[0]
+        assert BoxCodec().encode(given) in question.prompt
+    by_name = [question for question in questions if question.task is Task.RSOT]
+    assert by_name
+    assert all(all(question.gone) for question in by_name)
+
+
 def test_a_share_of_samples_moves_and_a_sample_stays_the_same(snapshot):
     still = supply(snapshot)
     some, again = (supply(snapshot, "training.finetune.camera_motion=0.3") for _ in range(2))
