@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,14 +17,14 @@ from elysium.boxes import FloatArray, normalise, to_pixels
 from elysium.errors import ElysiumError, UsageError
 from elysium.inference.decoding import ClipJob, Decoder
 from elysium.inference.drafts import MotionDraft
-from elysium.inference.engine import Encoded, Engine, Prompt, confidence_of
-from elysium.inference.grammar import BoxesState
+from elysium.inference.engine import Encoded, Engine, Prompt
+from elysium.inference.looks import Followed, Look, settle
 from elysium.inference.multi import find_all
-from elysium.inference.presence import Seen, settle_frame
+from elysium.inference.presence import Seen
 from elysium.inference.reading import Chunk, ReadAhead, Shown
 from elysium.inference.results import FrameResult, PixelBox, Source, TrackedObject
-from elysium.inference.tracks import ClipResult, ObjectState, Target, TrackOptions, TrackState, VideoEnd, VideoTask
-from elysium.inference.zoom import Window, choose_window, is_better
+from elysium.inference.tracks import ClipResult, Target, TrackOptions, TrackState, VideoEnd, VideoTask
+from elysium.inference.zoom import Window, choose_window
 from elysium.model import VisualTokens
 from elysium.prompts import Task, ask
 
@@ -91,51 +90,20 @@ class Tracker:
             session.close()
 
 
-@dataclass(eq=False)
-class _Object:
-    """One object that is followed."""
-
-    id: int
-    label: str
-    expression: str | None
-    box: FloatArray | None
-    lost: bool = False
-    draft: MotionDraft | None = None
-
-    def state(self) -> ObjectState:
-        x1, y1, x2, y2 = (0.0,) * 4 if self.box is None else self.box.tolist()
-        return ObjectState(
-            self.id, self.label, self.expression, None if self.box is None else (x1, y1, x2, y2), self.lost
-        )
-
-
-@dataclass(eq=False)
-class _Look:
-    """One object asked about in one clip; the second look is at a crop, a glance at one frame by itself."""
-
-    target: _Object
-    answer: BoxesState
-    first: FloatArray | None
-    window: Window | None = None
-    frame: int | None = None
-    boxes: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
-    sure: FloatArray = field(default_factory=lambda: np.empty(0))
-
-
 class _Video:
     """One video on its way."""
 
     def __init__(self, task: VideoTask, reader: ReadAhead) -> None:
         self.task = task
         self.reader = reader
-        self.objects: list[_Object] | None = None
+        self.objects: list[Followed] | None = None
         # The clip at hand: its frames, the first of which may be known from the clip before, and what is asked.
         self.frames: list[Shown] = []
         self.encoded: Encoded | None = None
         self.known = 0
-        self.looks: list[_Look] = []
-        self.glances: list[_Look] = []
-        self.open: dict[ClipJob, list[_Look]] = {}
+        self.looks: list[Look] = []
+        self.glances: list[Look] = []
+        self.open: dict[ClipJob, list[Look]] = {}
         self.zoomed = False
 
 
@@ -225,37 +193,37 @@ class _Session:
         self._glance(video, video.objects, video.encoded)
         return None if video.open else self._result(video)
 
-    def _is_glanced_at(self, target: _Object) -> bool:
+    def _is_glanced_at(self, target: Followed) -> bool:
         return self._options.absent_below is not None and target.expression is not None
 
     def _glance(
-        self, video: _Video, targets: Sequence[_Object], encoded: Encoded, window: Window | None = None
+        self, video: _Video, targets: Sequence[Followed], encoded: Encoded, window: Window | None = None
     ) -> None:
         """Asks for named objects in each new frame by itself, where absence may be said."""
         named = [target for target in targets if self._is_glanced_at(target)]
         given = {look.target for look in video.looks if look.first is not None}
         for frame in range(video.known, len(video.frames)):
             glances = [
-                _Look(target, self._engine.grammars.boxes(1).start(), None, window, frame)
+                Look(target, self._engine.grammars.boxes(1).start(), None, window, frame)
                 for target in named
                 if frame > 0 or target not in given
             ]
             video.glances += glances
             self._submit(video, glances, encoded[slice(frame, frame + 1)])
 
-    def _is_given(self, look: _Look, video: _Video) -> bool:
+    def _is_given(self, look: Look, video: _Video) -> bool:
         """Tells whether a clip of one frame has its box already."""
         return len(video.frames) == 1 and look.first is not None
 
-    def _look(self, target: _Object, num_frames: int, window: Window | None = None) -> _Look:
+    def _look(self, target: Followed, num_frames: int, window: Window | None = None) -> Look:
         by_name = target.expression is not None and (target.box is None or target.lost)
         first = None if by_name or target.box is None else target.box
         if first is not None and window is not None:
             first = window.inside(first)
         given = None if first is None else first.tolist()
-        return _Look(target, self._engine.grammars.boxes(num_frames).start(given), first, window)
+        return Look(target, self._engine.grammars.boxes(num_frames).start(given), first, window)
 
-    def _submit(self, video: _Video, looks: Sequence[_Look], encoded: Encoded) -> None:
+    def _submit(self, video: _Video, looks: Sequence[Look], encoded: Encoded) -> None:
         """Asks about the frames that are given encoded."""
         num_frames = len(encoded)
         codec = self._engine.processor.codec
@@ -273,7 +241,7 @@ class _Session:
             video.open[job] = list(part)
             self._decoder.submit(job)
 
-    def _draft(self, look: _Look) -> MotionDraft | None:
+    def _draft(self, look: Look) -> MotionDraft | None:
         if look.frame is not None:
             return None
         if look.window is not None or look.target.draft is None or look.target.lost:
@@ -289,10 +257,7 @@ class _Session:
     def _take(self, video: _Video, job: ClipJob) -> ClipResult | None:
         """Takes the answers of a job; returns the clip's result when it was the last one."""
         for look, answered in zip(video.open.pop(job), job.asks, strict=True):
-            look.boxes = np.array(look.answer.boxes(), dtype=np.float64)
-            look.sure = confidence_of(answered.chosen, len(look.boxes))
-            if look.window is not None:
-                look.boxes = look.window.outside(look.boxes)
+            look.take(answered.chosen)
         if video.open:
             return None
         if self._options.zoom_below is not None and not video.zoomed:
@@ -317,47 +282,30 @@ class _Session:
 
     def _result(self, video: _Video) -> ClipResult:
         """Returns the clip's result and moves the objects on to its last frame."""
-        shown, objects = video.frames[video.known :], video.objects or []
-        found: dict[_Object, list[tuple[FloatArray | None, float]]] = {}
+        shown, objects, least = video.frames[video.known :], video.objects or [], self._options.absent_below
+        found: dict[Followed, list[Seen]] = {}
         for target in objects:
-            looks = [look for look in video.looks if look.target is target]
-            best = looks[0] if looks else None
-            if len(looks) > 1 and is_better(looks[1].boxes, looks[1].sure, looks[0].boxes, looks[0].sure):
-                best = looks[1]
-            found[target] = self._settle(target, best, video)
+            looks, glances = ([a for a in asked if a.target is target] for asked in (video.looks, video.glances))
+            found[target] = settle(target, looks, glances, range(video.known, len(video.frames)), least)
         frames = []
         for number, frame in enumerate(shown):
-            tracked = tuple(_as_tracked(target, *found[target][number], frame.size) for target in objects)
+            tracked = tuple(_as_tracked(target, found[target][number], frame.size) for target in objects)
             image = frame.image if self._options.keep_images else None
             frames.append(FrameResult(frame.index, frame.timestamp, frame.size, tracked, image))
         video.looks = []
         # Only what the next clip needs stays.
         last = video.frames[-1]
         video.frames, video.encoded = [last], _last(video.encoded)
-        exact = [[(_NOWHERE if box is None else box, sure) for box, sure in found[target]] for target in objects]
+        exact = [
+            [(_NOWHERE if seen.box is None else seen.box, seen.sure) for seen in found[target]] for target in objects
+        ]
         state = TrackState(last.index, tuple(target.state() for target in objects))
         return ClipResult(video.task, frames, exact, state)
 
-    def _settle(self, target: _Object, look: _Look | None, video: _Video) -> list[tuple[FloatArray | None, float]]:
-        """Returns the object's box and confidence in each new frame, and notes where it is now."""
-        track: Sequence[Seen | None] = [None] * len(video.frames) if look is None else _track_of(look)
-        new: list[tuple[FloatArray | None, float]] = []
-        for frame in range(video.known, len(video.frames)):
-            glances = [glance for glance in video.glances if glance.target is target and glance.frame == frame]
-            seen = settle_frame(track[frame], _surest(glances), lost=target.lost, least=self._options.absent_below)
-            if glances and target.lost and seen.box is not None:
-                # Found again; the clip's answer went on from where the object no longer was.
-                track = [None] * len(video.frames)
-            new.append((seen.box, seen.sure))
-            target.lost = seen.box is None
-            if seen.box is not None:
-                target.box = seen.box
-        return new
-
-    def _objects(self, task: VideoTask, first: Shown) -> list[_Object]:
+    def _objects(self, task: VideoTask, first: Shown) -> list[Followed]:
         if task.state is not None:
             return [
-                _Object(
+                Followed(
                     entry.id,
                     entry.label,
                     entry.expression,
@@ -375,7 +323,7 @@ class _Session:
                 found.append((target.expression, _checked(target.box, first.size)))
         named = [name for name, _ in found]
         return [
-            _Object(
+            Followed(
                 number,
                 (f"{name} {number}" if named.count(name) > 1 else name) if name else f"object {number}",
                 name,
@@ -383,21 +331,6 @@ class _Session:
             )
             for number, (name, box) in enumerate(found, start=1)
         ]
-
-
-def _track_of(look: _Look) -> list[Seen]:
-    """Returns what the answer about a clip says of each frame."""
-    boxes, sure = look.boxes, look.sure
-    if look.first is not None and look.target.box is not None:
-        # A given box comes back as it was given, not as the answer repeats it.
-        boxes = np.concatenate([look.target.box.reshape(1, 4), boxes[1:]])
-        sure = np.concatenate([np.ones(1), sure[1:]])
-    return [Seen(box, float(figure)) for box, figure in zip(boxes, sure, strict=True)]
-
-
-def _surest(glances: Sequence[_Look]) -> Seen | None:
-    seen = [Seen(glance.boxes[0], float(glance.sure[0])) for glance in glances]
-    return max(seen, key=lambda entry: entry.sure, default=None)
 
 
 def _checked(box: PixelBox | None, size: tuple[int, int]) -> FloatArray | None:
@@ -418,11 +351,11 @@ def _checked(box: PixelBox | None, size: tuple[int, int]) -> FloatArray | None:
     return normalise(np.array(box, dtype=np.float64), size)
 
 
-def _as_tracked(target: _Object, box: FloatArray | None, sure: float, size: tuple[int, int]) -> TrackedObject:
-    if box is None:
-        return TrackedObject(target.id, target.label, None, sure, visible=False)
-    x1, y1, x2, y2 = to_pixels(box, size).tolist()
-    return TrackedObject(target.id, target.label, (x1, y1, x2, y2), sure)
+def _as_tracked(target: Followed, seen: Seen, size: tuple[int, int]) -> TrackedObject:
+    if seen.box is None:
+        return TrackedObject(target.id, target.label, None, seen.sure, visible=False)
+    x1, y1, x2, y2 = to_pixels(seen.box, size).tolist()
+    return TrackedObject(target.id, target.label, (x1, y1, x2, y2), seen.sure)
 
 
 def _last(encoded: Encoded | None) -> Encoded:
