@@ -172,7 +172,23 @@ class Schedule(Section):
 
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, description="samples that a process takes at once")
+    global_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="samples of a step over all processes: what they do not take at once is accumulated; None is one "
+        "batch a process",
+    )
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        0, description="what DeepSpeed divides among processes: 1 the optimiser's state, 2 gradients too, 3 weights too"
+    )
+    offload: Literal["none", "optimizer", "all"] = Field(
+        "none", description="what is held on the CPU instead of the GPU: the optimiser's state, or the weights too"
+    )
+    activation_checkpointing: bool = Field(
+        False, description="compute layers again in the backward pass, for a third more computing and far less memory"
+    )
+    loader_workers: int = Field(0, ge=0, description="that make batches in the background, for each process")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="decay of AdamW's second moment")
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
@@ -188,6 +204,18 @@ class Schedule(Section):
         "auto", description="what is computed in; weights stay float32; auto is bfloat16 on a GPU and float32 on a CPU"
     )
     compile: bool = Field(False, description="compile the model first, which takes a while; a CPU needs a C++ compiler")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        least = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
+        if self.zero_stage < least:
+            raise ValueError(
+                f"offload={self.offload} needs zero_stage {least} or more, got {self.zero_stage}: it is DeepSpeed that "
+                "moves what it divides"
+            )
+        if self.zero_stage and self.compile:
+            raise ValueError(f"compile cannot be together with zero_stage={self.zero_stage}; set one of them off")
+        return self
 
 
 class TowerSettings(Schedule):
@@ -215,6 +243,7 @@ class TailSettings(Section):
     learning_rates: dict[Part, float] | None = None
     mixture: dict[str, float] | None = None
     batch_size: int | None = Field(None, ge=1)
+    global_batch_size: int | None = Field(None, ge=1)
     clip_frames: tuple[int, int] | None = None
     clip_interval: tuple[int, int] | None = None
     num_visual_tokens: int | None = Field(None, ge=1)

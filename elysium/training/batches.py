@@ -22,7 +22,7 @@ from elysium.prompts import Task
 from elysium.training.losses import ANYWHERE, coordinate_tokens
 from elysium.training.samples import Question, Sample, TrackSamples
 
-_WINDOW_BATCHES = 16
+_WINDOW_STEPS = 16
 # "Frame 3: , "
 _TEXT_PER_FRAME = 5
 _PADDING, _SHARED = -1, 0
@@ -46,39 +46,41 @@ class NumberedSamples(Dataset[Sample]):
 class GroupedOrder(Sampler[int]):
     """Sample numbers in an order that puts samples of like length into one batch.
 
-    Within windows of some batches, samples are sorted by length, cut into batches, and the batches shuffled: which
-    samples a window has does not change, only who shares a batch. The order depends on the seed alone. Lengths are
-    estimated from words, numbers and signs, for tokenizing everything twice would take longer than it saves.
+    Within windows of some steps, samples are sorted by length, cut into steps, and the steps shuffled: which samples a
+    window has does not change, only who shares a step. Within a step they stay sorted, so that the batches that it is
+    cut into, and the processes that take them, have like lengths too. The order depends on the seed and the samples of
+    a step alone, and not on how many processes share them. Lengths are estimated from words, numbers and signs, for
+    tokenizing everything twice would take longer than it saves.
 
     Args:
         samples: Numbered samples.
         length: How many.
-        batch_size: Samples of a batch.
+        step_size: Samples of a step, over all processes.
         seed: Of the shuffle.
         tokens_per_frame: Visual ones.
     """
 
-    def __init__(self, samples: TrackSamples, length: int, batch_size: int, seed: int, tokens_per_frame: int) -> None:
+    def __init__(self, samples: TrackSamples, length: int, step_size: int, seed: int, tokens_per_frame: int) -> None:
         self._samples = samples
         self._each = tokens_per_frame + _TEXT_PER_FRAME
         self._length = length
-        self._batch_size = batch_size
+        self._step_size = step_size
         self._seed = seed
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[int]:
-        window = self._batch_size * _WINDOW_BATCHES
+        window = self._step_size * _WINDOW_STEPS
         for start in range(0, self._length, window):
             numbers = range(start, min(start + window, self._length))
             ordered = sorted(numbers, key=self._length_of)
-            batches = [ordered[at : at + self._batch_size] for at in range(0, len(ordered), self._batch_size)]
-            # A batch that is not full must stay last: the loader cuts the order into batches by counting.
-            full = [batch for batch in batches if len(batch) == self._batch_size]
+            steps = [ordered[at : at + self._step_size] for at in range(0, len(ordered), self._step_size)]
+            # A step that is not full must stay last: the loader cuts the order into batches by counting.
+            full = [step for step in steps if len(step) == self._step_size]
             for number in np.random.default_rng([self._seed, start]).permutation(len(full)):
                 yield from full[number]
-            yield from (index for batch in batches[len(full) :] for index in batch)
+            yield from (index for step in steps[len(full) :] for index in step)
 
     def _length_of(self, index: int) -> int:
         frames, pieces = self._samples.size(index)

@@ -49,16 +49,24 @@ def run_command(
 ) -> None:
     r"""Train one phase: RECIPE is warmup, pretrain or finetune.
 
+    Started by torchrun, all its processes train one model together; DeepSpeed divides its state if the recipe says so.
+
     \b
-    Example:
+    Examples:
       elysium train run finetune --data runs/x/snapshot/data --from runs/x/checkpoints/pretrain/model --output mine
+      torchrun --nproc-per-node 8 -m elysium.cli train run finetune --set training.finetune.zero_stage=2 ...
     """
     from elysium.config import load_settings
+    from elysium.training.processes import is_first, together
     from elysium.training.step import train_folder
 
-    _check_output(output, resume)
+    if is_first():
+        _check_output(output, resume)
     changes = [*overrides, *([f"model.init_from={init_from}"] if init_from else [])]
-    history = train_folder(load_settings(preset, changes), recipe, data, output)
+    with together():
+        history = train_folder(load_settings(preset, changes), recipe, data, output)
+    if not is_first():
+        return
     result = {"steps": history[-1]["step"] if history else 0, "loss": history[-1]["loss"] if history else None}
     click.echo(
         f"{recipe}: {result['steps']} steps, loss {result['loss']}; the model is in {output / 'model'}", err=True

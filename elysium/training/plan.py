@@ -21,6 +21,7 @@ from elysium.model.roofline import published_memory, published_roofline
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
 from elysium.training.footprint import Activations, activations
 from elysium.training.phases import freeze, longest_sample
+from elysium.training.processes import samples_per_step
 
 _GIB = 2**30
 # An expression of the usual length; how long those of a data set are is not known here.
@@ -145,14 +146,14 @@ def plan_phase(
     Args:
         model: That is trained.
         phase: Or the tail of one (`PhaseSettings.parts`).
-        gpus: Devices that share the work, each with the phase's `batch_size`.
+        gpus: Devices that share the work, each with the phase's `batch_size` at once.
         gpu: As `torch.cuda.get_device_name` gives it, with or without `NVIDIA`.
         price: A GPU-hour, in any currency.
         utilisation: Of the GPU's published rate that training reaches (MFU): an assumption, in (0, 1].
 
     Raises:
-        UsageError: If the GPU is not in the table, the checkpoint cannot be read, a frame has not so many tokens, or
-            the model cannot be planned.
+        UsageError: If the GPU is not in the table, the checkpoint cannot be read, a frame has not so many tokens,
+            the model cannot be planned, or so many GPUs cannot share the phase's `global_batch_size`.
     """
     roofline = published_roofline(gpu)
     if roofline is None:
@@ -176,7 +177,7 @@ def plan_phase(
         empty = ElysiumForConditionalGeneration(config)
     parameters, trained = sum(value.numel() for value in empty.parameters()), freeze(empty, phase)
     held = activations(config, phase, most_frames, longest)
-    samples, costs = phase.batch_size * gpus, CostModel(config)
+    samples, costs = samples_per_step(phase, gpus), CostModel(config)
     flops = samples * sum(row.share * row_flops(costs, phase, row) for row in rows)
     return Plan(
         parameters=parameters,

@@ -15,6 +15,7 @@ from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import publish_folder, write_atomic
 from elysium.registry.tracking import phase_run
 from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
+from elysium.training.processes import is_first, samples_per_step, wait_for_all, world_size
 from elysium.training.samples import TrackSamples
 from elysium.training.trainer import LogMetrics, train_phase
 
@@ -47,22 +48,22 @@ def _run(
         )
         mlflow_run = run.run_id
     parts = phase.parts()
-    steps = sum(part.steps for part in parts)
+    steps, sizes = sum(part.steps for part in parts), [samples_per_step(part, world_size()) for part in parts]
     trained = sum(parameter.numel() for part in phase.trains for parameter in model.part(part).parameters())
     details = {
         "phase": phase.model_dump(mode="json"),
         "trained_parameters": trained,
         "longest_sample": {"text": longest.text, "visual": longest.visual, "limit": longest.limit},
-        "samples": sum(part.steps * part.batch_size for part in parts),
-        "questions": sum(part.steps * part.batch_size * part.questions for part in parts),
+        "samples": sum(part.steps * size for part, size in zip(parts, sizes, strict=True)),
+        "questions": sum(part.steps * size * part.questions for part, size in zip(parts, sizes, strict=True)),
         "seconds": round(time.monotonic() - started, 1),
         "mlflow_run": mlflow_run,
     }
     write_atomic(context.output / "training.json", json.dumps(details, indent=1))
-    sizes = "/".join(str(part.batch_size) for part in parts)
     loss = history[-1]["loss"] if history else float("nan")
+    shown = "/".join(map(str, sizes))
     return StepResult(
-        summary=f"{steps} steps of {sizes} samples, {trained / 1e6:.2f} M parameters, loss {loss:.3f}",
+        summary=f"{steps} steps of {shown} samples, {trained / 1e6:.2f} M parameters, loss {loss:.3f}",
         metrics={"steps": steps, "trained_parameters": trained, "loss": loss},
     )
 
@@ -82,6 +83,7 @@ def _train(
     each = model.config.num_patches if model.config.position_ids == "grid" else None
     parts, lengths = phase.parts(), []
     for part in parts:
+        samples_per_step(part, world_size())
         set_token_budget(model, processor, part.num_visual_tokens or budget)
         lengths.append(check_lengths(processor, part, name, model.config.max_positions, each))
     history: list[dict[str, float]] = []
@@ -96,10 +98,12 @@ def _train(
         curve = train_phase(model, processor, samples, part, folder, settings.seed, _later(log_metrics, done))
         history += [{**entry, "step": entry["step"] + done} for entry in curve]
     set_token_budget(model, processor, budget)
-    save_model(model, processor, output / "model")
-    write_atomic(output / "history.json", json.dumps(history, indent=1))
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    if is_first():
+        save_model(model, processor, output / "model")
+        write_atomic(output / "history.json", json.dumps(history, indent=1))
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+    wait_for_all()
     return history, max(lengths, key=lambda found: found.total)
 
 

@@ -27,12 +27,22 @@ from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.pipeline.workspace import sha256, write_atomic
 from elysium.training.batches import Collator, GroupedOrder, NumberedSamples
 from elysium.training.losses import AnswerLoss
+from elysium.training.processes import (
+    accumulation,
+    from_first,
+    is_first,
+    largest,
+    samples_per_step,
+    wait_for_all,
+    world_size,
+)
 from elysium.training.samples import TrackSamples
 from elysium.training.watch import Guard, Tally, duration
+from elysium.training.zero import optimizer_for, restore, zero_settings
 
 logger = logging.getLogger(__name__)
 
-_COMPLETE = "complete.json"
+_COMPLETE, _PROCESSES = "complete.json", "processes.json"
 _KEPT = 2
 # The speed is no part of the curve: two runs of the same settings must write the same one.
 _FIGURES = ("loss", "learning_rate", "grad_norm")
@@ -81,14 +91,15 @@ def train_phase(
         UsageError: If the model's tokenizer or attention does not fit the phase.
         TrainingStopped: After SIGTERM or SIGINT.
     """
+    num_samples = phase.steps * samples_per_step(phase, world_size())
     if phase.questions > 1 and model.config.text_config._attn_implementation not in ("eager", "sdpa"):
         raise UsageError(
             f"questions={phase.questions} needs attention that takes a mask a token (sdpa or eager), but the model "
             f"runs {model.config.text_config._attn_implementation}; set questions to 1"
         )
     supply = Supply(
-        NumberedSamples(samples, phase.steps * phase.batch_size),
-        GroupedOrder(samples, phase.steps * phase.batch_size, phase.batch_size, seed, processor.tokens_per_frame),
+        NumberedSamples(samples, num_samples),
+        GroupedOrder(samples, num_samples, num_samples // phase.steps, seed, processor.tokens_per_frame),
         Collator(processor, mark_tasks=True),
         processor.decode,
     )
@@ -152,6 +163,12 @@ def fit(
         output_dir=str(folder),
         max_steps=schedule.steps,
         per_device_train_batch_size=schedule.batch_size,
+        gradient_accumulation_steps=accumulation(schedule, world_size()),
+        **(_checkpointing() if schedule.activation_checkpointing else {}),
+        # Towers have layers behind the one that is read.
+        ddp_find_unused_parameters=True if world_size() > 1 else None,
+        deepspeed=zero_settings(schedule),
+        dataloader_num_workers=schedule.loader_workers,
         learning_rate=schedule.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(schedule.warmup_ratio * schedule.steps),
@@ -185,16 +202,20 @@ def fit(
             rates=rates or {},
             tally=tally,
             guard=Guard(schedule.max_loss_jump, folder, supply.decode),
+            optimizer_cls_and_kwargs=optimizer_for(schedule),
             callbacks=[_Recorder(log_metrics, tally), _StopOnSignal(signals)],
         )
         # Plain lines instead of the library's own prints, which would go to standard output.
         trainer.pop_callback(PrinterCallback)
-        newest = newest_checkpoint(folder)
+        newest = from_first(newest_checkpoint(folder) if is_first() else None)
         if newest is not None:
+            _check_processes(newest, schedule)
             logger.info("going on from %s", newest.name)
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         if signals.received is not None and trainer.state.global_step < schedule.steps:
             raise TrainingStopped(signals.received, trainer.state.global_step)
+        if schedule.zero_stage:
+            restore(model, trainer.model_wrapped)
     return [
         {"step": entry["step"], **{key: entry[key] for key in _FIGURES if key in entry}}
         for entry in trainer.state.log_history
@@ -260,16 +281,21 @@ class _ResumableTrainer(Trainer):
         each = self._loss.of_labels(model(**given, use_cache=False).logits, labels)
         if tasks is not None:
             self._tally.add(each.detach(), tasks)
-        return each.sum() / (len(each) if num_items_in_batch is None else num_items_in_batch)
+        if num_items_in_batch is None:
+            return each.mean()
+        # Counted over all processes, whose gradients are averaged.
+        return each.sum() / num_items_in_batch * self.accelerator.num_processes
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         # Every step and not only the logged ones: no checkpoint may be written from weights that this loss spoiled.
-        self._guard.check(float(loss), self.state.global_step + 1, inputs)
+        whole = float(loss) * self.current_gradient_accumulation_steps
+        self._guard.check(whole, self.state.global_step + 1, inputs)
         return loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        for name, value in model.named_parameters():
+        for name, held in model.named_parameters():
+            value = getattr(held, "ds_tensor", held)  # of ZeRO-3, this process's part
             if not torch.isfinite(value).all():
                 raise ElysiumError(
                     f"{name} is not finite after step {self.state.global_step}: its gradient was not; lower the "
@@ -277,8 +303,12 @@ class _ResumableTrainer(Trainer):
                 )
         super()._save_checkpoint(model, trial)
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        files = {path.name: sha256(path) for path in sorted(checkpoint.iterdir()) if path.name != _COMPLETE}
-        write_atomic(checkpoint / _COMPLETE, json.dumps(files))
+        wait_for_all()
+        if is_first():
+            write_atomic(checkpoint / _PROCESSES, json.dumps({"processes": world_size()}))
+            paths = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _COMPLETE)
+            files = {str(path.relative_to(checkpoint)): sha256(path) for path in paths}
+            write_atomic(checkpoint / _COMPLETE, json.dumps(files))
 
 
 class _Recorder(TrainerCallback):
@@ -298,9 +328,11 @@ class _Recorder(TrainerCallback):
         now, (before, step) = time.perf_counter(), self._since
         self._since = (now, state.global_step)
         seconds, steps = max(now - before, 1e-9), state.global_step - step
-        speed = steps * args.per_device_train_batch_size * args.world_size / seconds
+        speed = steps * args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size / seconds
         values = {key: float(logs[key]) for key in _FIGURES if key in logs}
         more = self._tally.take(seconds)
+        if not state.is_world_process_zero:
+            return
         left = (state.max_steps - state.global_step) * seconds / max(steps, 1)
         logger.info(
             "step %d/%d  loss %.4f  learning rate %.2e  %.1f samples/s  %s left", state.global_step, state.max_steps,
@@ -315,7 +347,10 @@ class _StopOnSignal(TrainerCallback):
         self._signals = signals
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._signals.received is not None:
+        # All processes stop at the same step, whoever was told.
+        received = largest(self._signals.received or 0, args.device)
+        if received:
+            self._signals.received = received
             control.should_save = True
             control.should_training_stop = True
 
@@ -339,6 +374,24 @@ class _Signals:
 
     def _take(self, number: int, _: FrameType | None) -> None:
         self.received = number
+
+
+def _checkpointing() -> dict[str, Any]:
+    # Renamed in transformers 5.2x; the old name warns since.
+    new = "activation_checkpointing" in TrainingArguments.__dataclass_fields__
+    name = "activation_checkpointing" if new else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+def _check_processes(checkpoint: Path, schedule: Schedule) -> None:
+    """Refuses state that ZeRO divided among another number of processes."""
+    path = checkpoint / _PROCESSES
+    before = json.loads(path.read_text(encoding="utf-8"))["processes"] if path.is_file() else 1
+    if schedule.zero_stage and before != world_size():
+        raise UsageError(
+            f"{checkpoint} was written by {before} processes, and ZeRO divided its state among them, but now there are "
+            f"{world_size()}; go on with {before}, or begin anew from the weights"
+        )
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from elysium.errors import ElysiumError
 from elysium.pipeline.workspace import publish_folder
 from elysium.prompts import Task
 from elysium.training.batches import PADDED
+from elysium.training.processes import rank
 
 # Losses that a new one is compared with, at the least and at the most.
 _FEWEST, _MOST = 16, 64
@@ -48,11 +50,15 @@ class Tally:
     def take(self, seconds: float) -> dict[str, float]:
         """Returns the mean loss of each task, tokens a second and the share of padding, and begins anew.
 
+        Processes that train together are added up; each calls it as often as the others.
+
         Args:
             seconds: Since the last time.
         """
         if self._sums is None:
             return {}
+        if dist.is_initialized():
+            dist.all_reduce(self._sums)
         (*losses, _, _), (*counts, tokens, places) = self._sums.tolist()
         self._sums = None
         found = {
@@ -96,7 +102,7 @@ class Guard:
     def _save(self, loss: float, step: int, batch: Mapping[str, Any]) -> Path:
         tensors = {name: value.detach().cpu().contiguous() for name, value in batch.items() if torch.is_tensor(value)}
         texts = [] if self._decode is None else [self._decode(row) for row in tensors.get("input_ids", [])]
-        place = self._folder / f"stopped-at-{step}"
+        place = self._folder / f"stopped-at-{step}{f'-process-{rank()}' if rank() else ''}"
 
         def write(scratch: Path) -> None:
             scratch.mkdir(parents=True)
