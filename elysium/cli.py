@@ -17,7 +17,7 @@ from elysium.errors import ElysiumError
 _COMMANDS: dict[str, tuple[str, str]] = {
     "pipeline": ("elysium.pipeline.commands:pipeline", "Run the whole retraining pipeline, or write it for Kubeflow."),
     "step": ("elysium.pipeline.commands:step_command", "Run one step of a workspace."),
-    "data": ("elysium.data.commands:data", "Bring back the data a run or a model was trained on."),
+    "data": ("elysium.data.commands:data", "Import public data sets; bring back the data of a run or a model."),
     "curate": ("elysium.curation.commands:curate", "Generate expression-track pairs from captioned videos."),
     "model": ("elysium.model_commands:model", "Say what a model is made of and what it needs."),
     "convert": ("elysium.model_commands:convert", "Convert checkpoints of the official release, both ways."),

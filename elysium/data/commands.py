@@ -10,6 +10,7 @@ import click
 
 from elysium.cli import print_json
 from elysium.config import Settings, load_settings
+from elysium.data.sets.commands import import_command, sets_command
 from elysium.errors import ElysiumError, UsageError
 from elysium.options import home_option, json_option, set_option
 
@@ -37,7 +38,11 @@ class Origin:
 
 @click.group()
 def data() -> None:
-    """Bring back the data a run or a model was trained on."""
+    """Import public data sets, and bring back the data a run or a model was trained on."""
+
+
+data.add_command(import_command)
+data.add_command(sets_command)
 
 
 @data.command("checkout")

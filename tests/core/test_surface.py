@@ -15,6 +15,8 @@ OPTIONS = {
     "pipeline report": {"--json"},
     "step": {"--workspace", "--preset", "--set", "--json"},
     "data checkout": {"--output", "--json"},
+    "data import": {"--annotations", "--images", "--output", "--split", "--max-skipped", "--json"},
+    "data sets": {"--json"},
     "curate run": {"--source", "--output", "--set", "--json"},
     "curate status": {"--json"},
     "curate explain": set(),
