@@ -19,6 +19,7 @@ from elysium.model.modeling import ElysiumForConditionalGeneration
 from elysium.model.processor import ElysiumProcessor
 from elysium.model.roofline import published_memory, published_roofline
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
+from elysium.training.effort import Effort
 from elysium.training.footprint import Activations, activations
 from elysium.training.phases import freeze, longest_sample
 from elysium.training.processes import samples_per_step
@@ -177,8 +178,8 @@ def plan_phase(
         empty = ElysiumForConditionalGeneration(config)
     parameters, trained = sum(value.numel() for value in empty.parameters()), freeze(empty, phase)
     held = activations(config, phase, most_frames, longest)
-    samples, costs = samples_per_step(phase, gpus), CostModel(config)
-    flops = samples * sum(row.share * row_flops(costs, phase, row) for row in rows)
+    samples, effort = samples_per_step(phase, gpus), Effort.of(CostModel(config), phase)
+    flops = samples * sum(row.share * effort.flops(row.num_tokens, row.num_tokens**2, row.num_frames) for row in rows)
     return Plan(
         parameters=parameters,
         trained_parameters=trained,
@@ -261,20 +262,6 @@ def _longest(config: ElysiumConfig, processor: ElysiumProcessor | None, phase: P
         return phase.questions * text + visual, text + visual, count
     longest = longest_sample(processor, phase, config.max_positions)
     return longest.row(phase.questions), longest.total, count
-
-
-def row_flops(costs: CostModel, phase: PhaseSettings, row: Row) -> float:
-    """Returns operations of one row, forward and backward.
-
-    Backward is twice forward where weights train, and as much as forward where gradients only pass through frozen ones;
-    nothing goes back into a frozen tower.
-    """
-    tokens = row.num_tokens
-    matrices = costs.work(tokens, 0, 0, round(tokens)).flops
-    pairs = costs.work(0, tokens * tokens, 0, 0).flops
-    frames = costs.encode(row.num_frames, num_visual_tokens=phase.num_visual_tokens).flops
-    through = 3 if "llm" in phase.trains else 2
-    return matrices * through + pairs * 3 + frames * (3 if "vision" in phase.trains else 1)
 
 
 def divide_state(parameters: int, trained: int, gpus: int) -> tuple[Stage, ...]:

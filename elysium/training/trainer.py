@@ -24,8 +24,10 @@ from transformers.utils import logging as transformers_logging
 from elysium.config import Part, PhaseSettings, Schedule
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
+from elysium.model.cost import CostModel
 from elysium.pipeline.workspace import sha256, write_atomic
 from elysium.training.batches import Collator, GroupedOrder, NumberedSamples
+from elysium.training.effort import Effort, peak_flops
 from elysium.training.losses import AnswerLoss
 from elysium.training.processes import (
     accumulation,
@@ -109,7 +111,8 @@ def train_phase(
         # Compiled, plain attention is a few loops over masks of any form.
         model.set_attn_implementation("eager")
     try:
-        return fit(model, supply, phase, folder, seed, log_metrics, loss=loss, rates=phase.learning_rates)
+        tally = Tally(Effort.of(CostModel(model.config), phase), peak_flops())
+        return fit(model, supply, phase, folder, seed, log_metrics, loss=loss, rates=phase.learning_rates, tally=tally)
     finally:
         model.set_attn_implementation(attention)
 
@@ -141,6 +144,7 @@ def fit(
     *,
     loss: AnswerLoss | None = None,
     rates: Mapping[Part, float] | None = None,
+    tally: Tally | None = None,
 ) -> list[dict[str, float]]:
     """Trains anything that returns a loss, as `train_phase` does, and with its errors.
 
@@ -153,6 +157,7 @@ def fit(
         log_metrics: Takes the figures of a step, and the step.
         loss: Of logits and labels; None takes the model's own.
         rates: Of parts that do not learn at the schedule's.
+        tally: Sums what the loss sees, for `log_metrics`.
 
     Returns:
         The curve: step, loss, learning_rate, grad_norm at every logged step.
@@ -190,7 +195,7 @@ def fit(
     if schedule.compile:
         # In place: names and weights stay what they are. Batches differ in every length.
         model.compile(dynamic=True)
-    tally = Tally()
+    tally = tally or Tally()
     with _Signals() as signals:
         trainer = _ResumableTrainer(
             model=model,
@@ -280,7 +285,7 @@ class _ResumableTrainer(Trainer):
         labels, tasks = given.pop("labels"), given.pop("tasks", None)
         each = self._loss.of_labels(model(**given, use_cache=False).logits, labels)
         if tasks is not None:
-            self._tally.add(each.detach(), tasks)
+            self._tally.add(each.detach(), tasks, len(given["pixel_values"]))
         if num_items_in_batch is None:
             return each.mean()
         # Counted over all processes, whose gradients are averaged.

@@ -19,7 +19,8 @@ from elysium.errors import ElysiumError
 from elysium.pipeline.workspace import publish_folder
 from elysium.prompts import Task
 from elysium.training.batches import PADDED
-from elysium.training.processes import rank
+from elysium.training.effort import Effort
+from elysium.training.processes import rank, world_size
 
 # Losses that a new one is compared with, at the least and at the most.
 _FEWEST, _MOST = 16, 64
@@ -27,28 +28,42 @@ _LEAST_MEDIAN = 0.1
 
 
 class Tally:
-    """Sums the loss of each task, and tokens, between two logged steps; nothing waits for the device before then."""
+    """Sums the loss of each task, tokens and operations between two logged steps.
 
-    def __init__(self) -> None:
+    Nothing waits for the device before then.
+
+    Args:
+        effort: Of the phase; None leaves operations out.
+        peak: Operations a second that a process's device can do; None leaves the share of them out.
+    """
+
+    def __init__(self, effort: Effort | None = None, peak: float | None = None) -> None:
+        self._effort, self._peak = effort, peak
         self._sums: Tensor | None = None
 
-    def add(self, losses: Tensor, tasks: Tensor) -> None:
+    def add(self, losses: Tensor, tasks: Tensor, num_frames: int) -> None:
         """Adds a batch.
 
         Args:
             losses: Of each label, in the order of the rows.
             tasks: Shape `(B, L)`, as `Collator` marks them.
+            num_frames: Of all rows.
         """
-        # Tasks, then tokens, then places: sums of losses in the first row and how many in the second.
+        # The tasks: sums of losses in the first row and how many in the second; then tokens, places, pairs and frames.
         sums = torch.zeros(2, len(Task) + 2, device=losses.device)
         labelled = tasks[:, 1:][tasks[:, 1:] >= 0]
         sums[0].index_add_(0, labelled, losses.float())
         sums[1].index_add_(0, labelled, torch.ones_like(losses, dtype=torch.float32))
-        sums[1, -2], sums[1, -1] = (tasks != PADDED).sum(), tasks.numel()
+        tokens = (tasks != PADDED).sum(1).float()
+        sums[0, -2:] = torch.stack([tokens.sum(), tokens.new_tensor(tasks.numel())])
+        sums[1, -2:] = torch.stack([tokens.square().sum(), tokens.new_tensor(num_frames)])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take(self, seconds: float) -> dict[str, float]:
-        """Returns the mean loss of each task, tokens a second and the share of padding, and begins anew.
+        """Returns the mean loss of each task, tokens and operations a second, the share of padding, and begins anew.
+
+        `mfu` is the share of what the devices could compute (model FLOPs utilisation; Chowdhery et al., 2022, PaLM,
+        appendix B).
 
         Processes that train together are added up; each calls it as often as the others.
 
@@ -59,12 +74,18 @@ class Tally:
             return {}
         if dist.is_initialized():
             dist.all_reduce(self._sums)
-        (*losses, _, _), (*counts, tokens, places) = self._sums.tolist()
+        (*losses, tokens, places), (*counts, pairs, frames) = self._sums.tolist()
         self._sums = None
         found = {
             f"loss_{task.value}": loss / count for task, loss, count in zip(Task, losses, counts, strict=True) if count
         }
-        return {**found, "tokens_per_second": tokens / seconds, "padding": 1 - tokens / places}
+        found |= {"tokens_per_second": tokens / seconds, "padding": 1 - tokens / places}
+        if self._effort is not None:
+            rate = self._effort.flops(tokens, pairs, frames) / seconds
+            found["teraflops_per_second"] = rate / 1e12
+            if self._peak is not None:
+                found["mfu"] = rate / (self._peak * world_size())
+        return found
 
 
 class Guard:

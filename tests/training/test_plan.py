@@ -13,9 +13,10 @@ from elysium.errors import UsageError
 from elysium.model import build_model
 from elysium.model.cost import CostModel
 from elysium.training.batches import Collator
+from elysium.training.effort import Effort
 from elysium.training.footprint import activations
 from elysium.training.phases import freeze
-from elysium.training.plan import Row, divide_state, plan_phase, row_flops
+from elysium.training.plan import divide_state, plan_phase
 from elysium.training.samples import TrackSamples
 
 GPU = "A100-SXM4-80GB"
@@ -48,8 +49,9 @@ def test_operations_are_those_of_a_real_step(snapshot, trains):
     batch = real_batch(phase, snapshot, processor)
     with FlopCounterMode(display=False) as counter:
         model(**batch, use_cache=False).loss.backward()
-    row = Row(1.0, len(batch["pixel_values"]), batch["input_ids"].shape[1])
-    assert row_flops(CostModel(model.config), phase, row) == pytest.approx(counter.get_total_flops(), rel=0.05)
+    tokens = batch["input_ids"].shape[1]
+    found = Effort.of(CostModel(model.config), phase).flops(tokens, tokens**2, len(batch["pixel_values"]))
+    assert found == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
 @pytest.mark.parametrize("trains", ["[vision, selector, projector, llm]", "[selector, projector]", "[llm]"])

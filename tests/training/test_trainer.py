@@ -189,6 +189,7 @@ def test_figures_go_out_step_by_step_and_the_speed_stays_out_of_the_curve(snapsh
         assert min(tasks) - 1e-4 <= values["loss"] <= max(tasks) + 1e-4
         assert 0 <= values["padding"] < 1
         assert values["tokens_per_second"] > 0
+        assert values["teraflops_per_second"] > 0
     names = {name for _, values in logged for name in values if name.startswith("loss_")}
     assert {"loss_sot", "loss_rsot", "loss_video-reg"} <= names
 

@@ -13,6 +13,7 @@ from elysium.errors import ElysiumError
 from elysium.model import build_model
 from elysium.prompts import Task, ask, boxes_answer, description_answer
 from elysium.training.batches import NO_TASK, PADDED, Collator
+from elysium.training.effort import Effort
 from elysium.training.losses import AnswerLoss
 from elysium.training.samples import Question, Sample
 from elysium.training.watch import Guard, Tally, duration
@@ -59,13 +60,15 @@ def test_without_being_asked_batches_hold_what_the_model_takes(processor):
 
 def test_the_mean_loss_of_each_task_over_several_batches():
     rng = np.random.default_rng(0)
-    tally, seen, tokens, places = Tally(), {}, 0, 0
+    effort = Effort(per_token=3e9, per_pair=1e7, per_frame=2e10)
+    tally, seen, tokens, places, flops = Tally(effort, peak=4e12), {}, 0, 0, 0.0
     for _ in range(3):
         tasks = torch.tensor(rng.choice([PADDED, NO_TASK, 0, 2, 3], size=(4, 9)))
         tasks[:, 0] = NO_TASK
         labelled = tasks[:, 1:][tasks[:, 1:] >= 0]
         losses = torch.tensor(rng.random(len(labelled)))
-        tally.add(losses, tasks)
+        tally.add(losses, tasks, num_frames=5)
+        flops += 5 * 2e10 + sum(3e9 * row + 1e7 * row**2 for row in (tasks != PADDED).sum(1).tolist())
         tokens, places = tokens + int((tasks != PADDED).sum()), places + tasks.numel()
         for task, loss in zip(labelled.tolist(), losses.tolist(), strict=True):
             seen.setdefault(list(Task)[task].value, []).append(loss)
@@ -74,6 +77,8 @@ def test_the_mean_loss_of_each_task_over_several_batches():
         assert found[f"loss_{name}"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert found["tokens_per_second"] == tokens / 2
     assert found["padding"] == pytest.approx(1 - tokens / places)
+    assert found["teraflops_per_second"] == pytest.approx(flops / 2e12)
+    assert found["mfu"] == pytest.approx(flops / 2 / 4e12)
     assert {name for name in found if name.startswith("loss_")} == {f"loss_{name}" for name in seen}
     assert tally.take(1.0) == {}
 
