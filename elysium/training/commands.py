@@ -10,7 +10,7 @@ import click
 from elysium.cli import print_json
 from elysium.config import PHASES
 from elysium.errors import UsageError
-from elysium.options import json_option, set_option
+from elysium.options import home_option, json_option, set_option
 
 if TYPE_CHECKING:
     from elysium.training.plan import Plan
@@ -111,6 +111,48 @@ def tower_command(output: Path, resume: bool, preset: str, overrides: tuple[str,
 def _check_output(output: Path, resume: bool) -> None:
     if output.exists() and any(output.iterdir()) and not resume:
         raise UsageError(f"{output} is not empty; name another folder, or go on with it by --resume")
+
+
+@train.command("compare")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("compared.html"),
+    show_default=True,
+    help="The page with the charts.",
+)
+@home_option
+@click.option("--preset", default="nano", show_default=True, help="Preset, or a YAML file: where MLflow's store is.")
+@set_option
+@json_option
+def compare_command(
+    runs: tuple[str, ...], output: Path, home: Path, preset: str, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    r"""Plot training runs together, and say what their recipes do differently.
+
+    A RUN is a folder that a phase was trained into, or the id of an MLflow run.
+
+    \b
+    Example:
+      elysium train compare mine other runs/x/checkpoints/finetune --output compared.html
+    """
+    from elysium.config import load_settings
+    from elysium.training.compare import differences, read_run, write_page
+
+    settings = load_settings(preset, overrides)
+    read = [read_run(run, settings, home) for run in runs]
+    write_page(read, output)
+    for run in read:
+        steps = run.curves["loss"][-1][0]
+        click.echo(f"{run.name}: loss {run.last_loss:.4f} over the last tenth of {steps:,.0f} steps", err=as_json)
+    differ = differences(read)
+    for name, values in differ.items():
+        click.echo(f"  {name}: {' | '.join(map(str, values))}", err=as_json)
+    click.echo(f"the curves are in {output}", err=True)
+    if as_json:
+        losses = {run.name: run.last_loss for run in read}
+        print_json({"loss": losses, "differences": differ, "page": str(output)})
 
 
 @train.command("plan")

@@ -12,6 +12,7 @@ import torch
 from elysium.config import PhaseSettings, Settings
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, build_model, load_checkpoint
 from elysium.pipeline.steps import StepContext, StepResult
+from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import publish_folder, write_atomic
 from elysium.registry.tracking import phase_run
 from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
@@ -114,7 +115,7 @@ def _later(log_metrics: LogMetrics | None, steps: int) -> LogMetrics | None:
 
 
 def train_folder(settings: Settings, name: str, data: Path, output: Path) -> list[dict[str, float]]:
-    """Trains one phase outside the pipeline: from a data folder to `model/` and `history.json` in `output`.
+    """Trains one phase outside the pipeline: from a data folder to `model/`, `history.json` and `training.json`.
 
     Args:
         settings: Of the phase and of the model it starts from (`model.init_from`, else a new one).
@@ -128,6 +129,9 @@ def train_folder(settings: Settings, name: str, data: Path, output: Path) -> lis
     phase: PhaseSettings = getattr(settings.training, name)
     model, processor = build_model(settings.model, settings.seed)
     history, _ = _train(model, processor, settings, name, phase, data, output, None)
+    if is_first():
+        details = {"phase": phase.model_dump(mode="json"), "data": str(data), "code": code_version()}
+        write_atomic(output / "training.json", json.dumps(details, indent=1))
     return history
 
 

@@ -26,6 +26,7 @@ OPTIONS = {
     },
     "train run": {"--data", "--output", "--resume", "--set"},
     "train plan": {"--gpus"},
+    "train compare": {"--output", "--home", "--json"},
     "ablate": {
         *("--output", "--scale", "--selectors", "--shares", "--positions", "--seeds", "--steps", "--jobs", "--preset"),
         *("--set", "--json"),

@@ -10,7 +10,7 @@ from elysium.boxes import iou
 from elysium.checkpoints import checkpoint_folder, shipped_checkpoints
 from elysium.data.simulator import simulate
 from elysium.evaluation.metrics import exact_match
-from elysium.inference import Engine, TrackRequest
+from elysium.inference import Engine, FrameSource, Target, Tracker, TrackOptions, TrackRequest
 from elysium.inference.checkpoints import find_checkpoint
 from elysium.model import load_checkpoint
 
@@ -86,6 +86,29 @@ def test_it_is_less_sure_of_what_is_not_there(engine, objects):
     ]
     (_, sure), (_, unsure) = (engine.ground_scored(frames, asked) for asked in (names, strange))
     assert np.mean(sure[:, None] > unsure[None]) > 0.9
+
+
+def test_it_says_what_left_and_finds_what_came_back(engine):
+    results = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "beyond.json").read_text())
+    row = next(row for row in results["absent"] if (row["given"], row["absent_below"]) == ("box and name", 0.2))
+    gone, back = [], []
+    for seed in range(FIRST_SEED, FIRST_SEED + 150):
+        clip = simulate(seed, 16)
+        for thing in clip.annotations.objects:
+            boxes = [*thing.boxes, *thing.boxes[::-1]]
+            if thing.boxes[0] is None or thing.boxes[-1] is not None or len(gone) > 60:
+                continue
+            target = Target(box=tuple(128 * np.array(boxes[0])), expression=thing.expression)
+            tracker = Tracker(engine, TrackOptions(absent_below=0.2))
+            found = tracker.follow(FrameSource([*clip.frames, *clip.frames[::-1]]), [target])
+            for number, (result, truth) in enumerate(zip(found, boxes, strict=True)):
+                box = result.objects[0].box
+                if truth is None:
+                    gone.append(box is None)
+                elif number >= 16:
+                    back.append(box is not None and iou(np.array(box) / 128, truth) >= 0.5)
+    assert 100 * np.mean(gone) > row["gone, said so"] - 2 * MARGIN
+    assert 100 * np.mean(back) > row["came back, box right"] - 2 * MARGIN
 
 
 def test_it_is_small_and_says_what_it_is():
