@@ -102,6 +102,9 @@ class TrackSamples:
         seed: Of the draw.
         codec: How boxes are written.
 
+    Attributes:
+        codec: How boxes are written.
+
     Raises:
         ElysiumError: If the folder has no training record.
     """
@@ -113,7 +116,7 @@ class TrackSamples:
         self.records = list(read_jsonl(folder / "train.jsonl", TrackRecord))
         self._phase = phase
         self._side = side
-        self._codec = codec or BoxCodec()
+        self.codec = codec or BoxCodec()
         self._key = (seed, zlib.crc32(name.encode()))
         self._tasks = [Task(task) for task, weight in phase.mixture.items() if weight > 0]
         weights = np.array([weight for weight in phase.mixture.values() if weight > 0], dtype=np.float64)
@@ -178,7 +181,7 @@ class TrackSamples:
         elif seen[0] < (_DESCRIBED if describes else _THERE):
             # What the first frame does not show cannot be asked for by its box there.
             task, describes = (Task.REC if _is_single(task) else Task.RSOT), False
-        prompt = ask(task, len(boxes), expression=expression, box=boxes[0], phrasing=phrasing, codec=self._codec)
+        prompt = ask(task, len(boxes), expression=expression, box=boxes[0], phrasing=phrasing, codec=self.codec)
         if describes:
             return Question(task, prompt, description_answer(expression))
         gone = seen < _THERE
@@ -186,10 +189,10 @@ class TrackSamples:
             boxes = fill_gone(rng, boxes, gone)
         history = None
         if self._phase.history_noise and rng.random() < _DRIFTING:
-            drifted = drift(rng, boxes, self._phase.history_noise / self._codec.scale)
-            history = boxes_answer(drifted, self._codec)
+            drifted = drift(rng, boxes, self._phase.history_noise / self.codec.scale)
+            history = boxes_answer(drifted, self.codec)
         return Question(
-            task, prompt, boxes_answer(boxes, self._codec), history, tuple(gone.tolist()) if gone.any() else ()
+            task, prompt, boxes_answer(boxes, self.codec), history, tuple(gone.tolist()) if gone.any() else ()
         )
 
     def _background(self, record: TrackRecord) -> npt.NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,10 +15,11 @@ from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, bui
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import publish_folder, write_atomic
-from elysium.registry.tracking import phase_run
+from elysium.registry.tracking import PhaseRun, phase_run
 from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
 from elysium.training.processes import is_first, samples_per_step, wait_for_all, world_size
 from elysium.training.samples import TrackSamples
+from elysium.training.shown import draw_answers
 from elysium.training.trainer import LogMetrics, train_phase
 
 
@@ -44,9 +46,7 @@ def _run(
     started = time.monotonic()
     with phase_run(context, name) as run:
         run.log_params({**phase.model_dump(mode="json"), "data": _data_hash(context)})
-        history, longest = _train(
-            model, processor, context.settings, name, phase, data, context.output, run.log_metrics
-        )
+        history, longest = _train(model, processor, context.settings, name, phase, data, context.output, run)
         mlflow_run = run.run_id
     parts = phase.parts()
     steps, sizes = sum(part.steps for part in parts), [samples_per_step(part, world_size()) for part in parts]
@@ -77,7 +77,7 @@ def _train(
     phase: PhaseSettings,
     data: Path,
     output: Path,
-    log_metrics: LogMetrics | None,
+    run: PhaseRun | None,
 ) -> tuple[list[dict[str, float]], Lengths]:
     torch.set_num_threads(settings.training.threads)
     budget = model.config.tokens_per_frame
@@ -96,7 +96,9 @@ def _train(
         freeze(model, part)
         title = f"{name}-tail" if number else name
         samples = TrackSamples(data, title, part, processor.image_size, settings.seed, processor.codec)
-        curve = train_phase(model, processor, samples, part, folder, settings.seed, _later(log_metrics, done))
+        pictures = Pictures(model, processor, samples, output / "answers", done, run)
+        log_metrics = None if run is None else _later(run.log_metrics, done)
+        curve = train_phase(model, processor, samples, part, folder, settings.seed, log_metrics, pictures.draw)
         history += [{**entry, "step": entry["step"] + done} for entry in curve]
     set_token_budget(model, processor, budget)
     if is_first():
@@ -108,10 +110,27 @@ def _train(
     return history, max(lengths, key=lambda found: found.total)
 
 
-def _later(log_metrics: LogMetrics | None, steps: int) -> LogMetrics | None:
-    if log_metrics is None:
-        return None
+def _later(log_metrics: LogMetrics, steps: int) -> LogMetrics:
     return lambda values, step: log_metrics(values, step + steps)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Draws what a model in training answers: into a folder and, where there is one, into its MLflow run."""
+
+    model: ElysiumForConditionalGeneration
+    processor: ElysiumProcessor
+    samples: TrackSamples
+    folder: Path
+    steps_before: int
+    run: PhaseRun | None
+
+    def draw(self, step: int) -> None:
+        """Draws the answers after a step."""
+        path = self.folder / f"answers-{self.steps_before + step:06}.png"
+        draw_answers(self.model, self.processor, self.samples, path)
+        if self.run is not None and path.is_file():
+            self.run.log_artifact(path)
 
 
 def train_folder(settings: Settings, name: str, data: Path, output: Path) -> list[dict[str, float]]:

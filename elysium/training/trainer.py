@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 import signal
 import threading
@@ -39,6 +40,7 @@ from elysium.training.processes import (
     world_size,
 )
 from elysium.training.samples import TrackSamples
+from elysium.training.shown import selection_statistics
 from elysium.training.watch import Guard, Tally, duration
 from elysium.training.zero import optimizer_for, restore, zero_settings
 
@@ -70,6 +72,7 @@ def train_phase(
     folder: Path,
     seed: int,
     log_metrics: LogMetrics | None = None,
+    show: Callable[[int], None] | None = None,
 ) -> list[dict[str, float]]:
     """Trains one phase to its end, from the newest whole checkpoint in `folder` if there is one.
 
@@ -84,6 +87,7 @@ def train_phase(
         folder: For resumable checkpoints.
         seed: Of whatever is random in training beside the samples.
         log_metrics: Takes the figures of a step, and the step.
+        show: Is called with the step after each checkpoint, by the first process; not where weights are divided.
 
     Returns:
         The curve: step, loss, learning_rate, grad_norm at every logged step.
@@ -112,7 +116,8 @@ def train_phase(
         model.set_attn_implementation("eager")
     try:
         tally = Tally(Effort.of(CostModel(model.config), phase), peak_flops())
-        return fit(model, supply, phase, folder, seed, log_metrics, loss=loss, rates=phase.learning_rates, tally=tally)
+        rates = phase.learning_rates
+        return fit(model, supply, phase, folder, seed, log_metrics, loss=loss, rates=rates, tally=tally, show=show)
     finally:
         model.set_attn_implementation(attention)
 
@@ -145,6 +150,7 @@ def fit(
     loss: AnswerLoss | None = None,
     rates: Mapping[Part, float] | None = None,
     tally: Tally | None = None,
+    show: Callable[[int], None] | None = None,
 ) -> list[dict[str, float]]:
     """Trains anything that returns a loss, as `train_phase` does, and with its errors.
 
@@ -158,10 +164,14 @@ def fit(
         loss: Of logits and labels; None takes the model's own.
         rates: Of parts that do not learn at the schedule's.
         tally: Sums what the loss sees, for `log_metrics`.
+        show: As of `train_phase`.
 
     Returns:
         The curve: step, loss, learning_rate, grad_norm at every logged step.
     """
+    if not torch.cuda.is_available():
+        # Where DeepSpeed is installed it is imported in any case, and warns of having to find this out.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     for handler in (transformers_logging.disable_progress_bar, transformers_logging.set_verbosity_error):
         handler()
     arguments = TrainingArguments(
@@ -208,7 +218,7 @@ def fit(
             tally=tally,
             guard=Guard(schedule.max_loss_jump, folder, supply.decode),
             optimizer_cls_and_kwargs=optimizer_for(schedule),
-            callbacks=[_Recorder(log_metrics, tally), _StopOnSignal(signals)],
+            callbacks=[_Recorder(log_metrics, tally), _StopOnSignal(signals), *_showing(show, schedule)],
         )
         # Plain lines instead of the library's own prints, which would go to standard output.
         trainer.pop_callback(PrinterCallback)
@@ -285,7 +295,7 @@ class _ResumableTrainer(Trainer):
         labels, tasks = given.pop("labels"), given.pop("tasks", None)
         each = self._loss.of_labels(model(**given, use_cache=False).logits, labels)
         if tasks is not None:
-            self._tally.add(each.detach(), tasks, len(given["pixel_values"]))
+            self._tally.add(each.detach(), tasks, given["pixel_values"])
         if num_items_in_batch is None:
             return each.mean()
         # Counted over all processes, whose gradients are averaged.
@@ -336,6 +346,9 @@ class _Recorder(TrainerCallback):
         speed = steps * args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size / seconds
         values = {key: float(logs[key]) for key in _FIGURES if key in logs}
         more = self._tally.take(seconds)
+        model, frames = kwargs.get("model"), self._tally.frames
+        if self._log_metrics is not None and frames is not None and isinstance(model, ElysiumForConditionalGeneration):
+            more |= selection_statistics(model, frames)
         if not state.is_world_process_zero:
             return
         left = (state.max_steps - state.global_step) * seconds / max(steps, 1)
@@ -345,6 +358,19 @@ class _Recorder(TrainerCallback):
         )  # fmt: skip
         if self._log_metrics is not None:
             self._log_metrics({**values, **more, "samples_per_second": speed}, state.global_step)
+
+
+class _Show(TrainerCallback):
+    def __init__(self, show: Callable[[int], None]) -> None:
+        self._show = show
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self._show(state.global_step)
+
+
+def _showing(show: Callable[[int], None] | None, schedule: Schedule) -> list[TrainerCallback]:
+    return [] if show is None or schedule.zero_stage == 3 else [_Show(show)]
 
 
 class _StopOnSignal(TrainerCallback):

@@ -25,6 +25,7 @@ from elysium.training.processes import rank, world_size
 # Losses that a new one is compared with, at the least and at the most.
 _FEWEST, _MOST = 16, 64
 _LEAST_MEDIAN = 0.1
+_FEW_FRAMES = 16
 
 
 class Tally:
@@ -35,20 +36,25 @@ class Tally:
     Args:
         effort: Of the phase; None leaves operations out.
         peak: Operations a second that a process's device can do; None leaves the share of them out.
+
+    Attributes:
+        frames: A few of the last batch; None before there is one.
     """
 
     def __init__(self, effort: Effort | None = None, peak: float | None = None) -> None:
         self._effort, self._peak = effort, peak
         self._sums: Tensor | None = None
+        self.frames: Tensor | None = None
 
-    def add(self, losses: Tensor, tasks: Tensor, num_frames: int) -> None:
+    def add(self, losses: Tensor, tasks: Tensor, frames: Tensor) -> None:
         """Adds a batch.
 
         Args:
             losses: Of each label, in the order of the rows.
             tasks: Shape `(B, L)`, as `Collator` marks them.
-            num_frames: Of all rows.
+            frames: Of all rows, shape `(F, 3, H, W)`.
         """
+        self.frames = frames[:_FEW_FRAMES]
         # The tasks: sums of losses in the first row and how many in the second; then tokens, places, pairs and frames.
         sums = torch.zeros(2, len(Task) + 2, device=losses.device)
         labelled = tasks[:, 1:][tasks[:, 1:] >= 0]
@@ -56,7 +62,7 @@ class Tally:
         sums[1].index_add_(0, labelled, torch.ones_like(losses, dtype=torch.float32))
         tokens = (tasks != PADDED).sum(1).float()
         sums[0, -2:] = torch.stack([tokens.sum(), tokens.new_tensor(tasks.numel())])
-        sums[1, -2:] = torch.stack([tokens.square().sum(), tokens.new_tensor(num_frames)])
+        sums[1, -2:] = torch.stack([tokens.square().sum(), tokens.new_tensor(len(frames))])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take(self, seconds: float) -> dict[str, float]:
