@@ -357,6 +357,15 @@ class RegistrySettings(Section):
     model_name: str = "elysium"
 
 
+class CheckpointSettings(Section):
+    """Where the state of training outlives its machine; no step's result depends on it."""
+
+    mirror: str | None = Field(
+        None, description="a folder or s3://bucket/prefix that resumable checkpoints are copied to and fetched from"
+    )
+    s3_endpoint: str | None = Field(None, description="URL of the mirror's S3 server; None is AWS")
+
+
 class Settings(Section):
     """All settings of a run.
 
@@ -376,6 +385,7 @@ class Settings(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     promote: PromoteSettings = PromoteSettings()
     registry: RegistrySettings = RegistrySettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
 
 
 def preset_names() -> list[str]:

@@ -61,6 +61,24 @@ class Storage(Protocol):
         """
 
 
+class WritableStorage(Storage, Protocol):
+    """Where files can be put, too."""
+
+    def store(self, path: Path, uri: str) -> None:
+        """Copies a file to a URI, where it appears only when it is whole.
+
+        Raises:
+            FetchError: If it cannot be written.
+        """
+
+    def remove(self, uri: str) -> None:
+        """Removes one file; one that is not there is no error.
+
+        Raises:
+            FetchError: If it cannot be removed.
+        """
+
+
 class LocalStorage:
     """Files of this machine, named by path or `file://` URI."""
 
@@ -84,6 +102,21 @@ class LocalStorage:
         check_size(path.stat().st_size, max_bytes)
         with whole_file(target) as file, path.open("rb") as source:
             shutil.copyfileobj(source, file, CHUNK)
+
+    def store(self, path: Path, uri: str) -> None:
+        """Copies one file."""
+        try:
+            with whole_file(local_path(uri)) as file, path.open("rb") as source:
+                shutil.copyfileobj(source, file, CHUNK)
+        except OSError as error:
+            raise FetchError(f"{uri} cannot be written: {error.strerror or error}") from error
+
+    def remove(self, uri: str) -> None:
+        """Removes one file."""
+        try:
+            local_path(uri).unlink(missing_ok=True)
+        except OSError as error:
+            raise FetchError(f"{uri} cannot be removed: {error.strerror or error}") from error
 
 
 class S3Storage:
@@ -126,6 +159,24 @@ class S3Storage:
         except self._errors() as error:
             raise FetchError(str(error)) from error
 
+    def store(self, path: Path, uri: str) -> None:
+        """Uploads one file, a large one in parts side by side."""
+        from boto3.exceptions import Boto3Error
+
+        bucket, key = split_s3(uri)
+        try:
+            self._connect().upload_file(str(path), bucket, key)
+        except (*self._errors(), Boto3Error) as error:
+            raise FetchError(f"{uri} cannot be written: {error}") from error
+
+    def remove(self, uri: str) -> None:
+        """Removes one object."""
+        bucket, key = split_s3(uri)
+        try:
+            self._connect().delete_object(Bucket=bucket, Key=key)
+        except self._errors() as error:
+            raise FetchError(f"{uri} cannot be removed: {error}") from error
+
     def _connect(self) -> Any:
         if self._client is None:
             import boto3
@@ -164,6 +215,24 @@ def storage_for(uri: str, *, s3_endpoint: str | None = None, allow_private_hosts
 
         return WebStorage(allow_private_hosts=allow_private_hosts)
     raise UsageError(f"{uri} has the scheme {scheme!r}; a path, file://, http://, https:// or s3:// is needed")
+
+
+def writable_storage(uri: str, *, s3_endpoint: str | None = None) -> WritableStorage:
+    """Returns the storage that files can be put to; a folder is made.
+
+    Raises:
+        UsageError: If the URI is neither a path nor `s3://bucket/prefix`, or the folder cannot be made.
+    """
+    if scheme_of(uri) in ("", "file"):
+        try:
+            local_path(uri).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{uri} cannot be made: {error.strerror or error}; name another folder") from error
+        return LocalStorage()
+    if scheme_of(uri) == "s3":
+        split_s3(uri)
+        return S3Storage(s3_endpoint)
+    raise UsageError(f"{uri} is nowhere to write to; a folder or s3://bucket/prefix is needed")
 
 
 def scheme_of(uri: str) -> str:

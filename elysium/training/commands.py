@@ -33,7 +33,7 @@ def train() -> None:
     "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="For model/ and the curve."
 )
 @click.option("--from", "init_from", default=None, metavar="CHECKPOINT", help="A checkpoint folder to start from.")
-@click.option("--resume", is_flag=True, help="Go on with what an earlier run left in --output.")
+@click.option("--resume", is_flag=True, help="Go on with what is left in --output or checkpoints.mirror.")
 @click.option("--preset", default="nano", show_default=True, help="Preset, or a YAML file.")
 @set_option
 @json_option
@@ -64,7 +64,7 @@ def run_command(
         _check_output(output, resume)
     changes = [*overrides, *([f"model.init_from={init_from}"] if init_from else [])]
     with together():
-        history = train_folder(load_settings(preset, changes), recipe, data, output)
+        history = train_folder(load_settings(preset, changes), recipe, data, output, resume=resume)
     if not is_first():
         return
     result = {"steps": history[-1]["step"] if history else 0, "loss": history[-1]["loss"] if history else None}

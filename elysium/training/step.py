@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import publish_folder, write_atomic
 from elysium.registry.tracking import PhaseRun, phase_run
+from elysium.training.mirror import Mirror, mirror_uri
 from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
 from elysium.training.processes import is_first, samples_per_step, wait_for_all, world_size
 from elysium.training.samples import TrackSamples
@@ -78,6 +81,8 @@ def _train(
     data: Path,
     output: Path,
     run: PhaseRun | None,
+    *,
+    fetch: bool = True,
 ) -> tuple[list[dict[str, float]], Lengths]:
     torch.set_num_threads(settings.training.threads)
     budget = model.config.tokens_per_frame
@@ -98,7 +103,10 @@ def _train(
         samples = TrackSamples(data, title, part, processor.image_size, settings.seed, processor.codec)
         pictures = Pictures(model, processor, samples, output / "answers", done, run)
         log_metrics = None if run is None else _later(run.log_metrics, done)
-        curve = train_phase(model, processor, samples, part, folder, settings.seed, log_metrics, pictures.draw)
+        with _mirrored(settings, title, part, data, folder, fetch=fetch) as sent:
+            curve = train_phase(
+                model, processor, samples, part, folder, settings.seed, log_metrics, pictures.draw, sent
+            )
         history += [{**entry, "step": entry["step"] + done} for entry in curve]
     set_token_budget(model, processor, budget)
     if is_first():
@@ -108,6 +116,24 @@ def _train(
             shutil.rmtree(folder, ignore_errors=True)
     wait_for_all()
     return history, max(lengths, key=lambda found: found.total)
+
+
+@contextlib.contextmanager
+def _mirrored(
+    settings: Settings, title: str, part: PhaseSettings, data: Path, folder: Path, *, fetch: bool
+) -> Iterator[Callable[[Path], None] | None]:
+    """Brings what a mirror has of a phase, and yields what copies checkpoints there; waits for the last copy."""
+    uri = mirror_uri(settings, title, part, data) if is_first() else None
+    if uri is None:
+        yield None
+        return
+    mirror = Mirror.of(uri, settings.checkpoints.s3_endpoint)
+    if fetch:
+        mirror.fetch(folder)
+    try:
+        yield mirror.send
+    finally:
+        mirror.close()
 
 
 def _later(log_metrics: LogMetrics, steps: int) -> LogMetrics:
@@ -133,7 +159,9 @@ class Pictures:
             self.run.log_artifact(path)
 
 
-def train_folder(settings: Settings, name: str, data: Path, output: Path) -> list[dict[str, float]]:
+def train_folder(
+    settings: Settings, name: str, data: Path, output: Path, *, resume: bool = True
+) -> list[dict[str, float]]:
     """Trains one phase outside the pipeline: from a data folder to `model/`, `history.json` and `training.json`.
 
     Args:
@@ -141,13 +169,14 @@ def train_folder(settings: Settings, name: str, data: Path, output: Path) -> lis
         name: Of the phase.
         data: With `train.jsonl` and its frames.
         output: Goes on with what it holds.
+        resume: Whether it may go on with what a mirror holds, too.
 
     Returns:
         The curve.
     """
     phase: PhaseSettings = getattr(settings.training, name)
     model, processor = build_model(settings.model, settings.seed)
-    history, _ = _train(model, processor, settings, name, phase, data, output, None)
+    history, _ = _train(model, processor, settings, name, phase, data, output, None, fetch=resume)
     if is_first():
         details = {"phase": phase.model_dump(mode="json"), "data": str(data), "code": code_version()}
         write_atomic(output / "training.json", json.dumps(details, indent=1))

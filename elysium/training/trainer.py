@@ -46,8 +46,8 @@ from elysium.training.zero import optimizer_for, restore, zero_settings
 
 logger = logging.getLogger(__name__)
 
-_COMPLETE, _PROCESSES = "complete.json", "processes.json"
-_KEPT = 2
+COMPLETE, _PROCESSES = "complete.json", "processes.json"
+KEPT = 2
 # The speed is no part of the curve: two runs of the same settings must write the same one.
 _FIGURES = ("loss", "learning_rate", "grad_norm")
 
@@ -73,6 +73,7 @@ def train_phase(
     seed: int,
     log_metrics: LogMetrics | None = None,
     show: Callable[[int], None] | None = None,
+    sent: Callable[[Path], None] | None = None,
 ) -> list[dict[str, float]]:
     """Trains one phase to its end, from the newest whole checkpoint in `folder` if there is one.
 
@@ -88,6 +89,7 @@ def train_phase(
         seed: Of whatever is random in training beside the samples.
         log_metrics: Takes the figures of a step, and the step.
         show: Is called with the step after each checkpoint, by the first process; not where weights are divided.
+        sent: Is called with each whole checkpoint, by the first process.
 
     Returns:
         The curve: step, loss, learning_rate, grad_norm at every logged step.
@@ -117,7 +119,9 @@ def train_phase(
     try:
         tally = Tally(Effort.of(CostModel(model.config), phase), peak_flops())
         rates = phase.learning_rates
-        return fit(model, supply, phase, folder, seed, log_metrics, loss=loss, rates=rates, tally=tally, show=show)
+        return fit(
+            model, supply, phase, folder, seed, log_metrics, loss=loss, rates=rates, tally=tally, show=show, sent=sent
+        )
     finally:
         model.set_attn_implementation(attention)
 
@@ -151,6 +155,7 @@ def fit(
     rates: Mapping[Part, float] | None = None,
     tally: Tally | None = None,
     show: Callable[[int], None] | None = None,
+    sent: Callable[[Path], None] | None = None,
 ) -> list[dict[str, float]]:
     """Trains anything that returns a loss, as `train_phase` does, and with its errors.
 
@@ -165,6 +170,7 @@ def fit(
         rates: Of parts that do not learn at the schedule's.
         tally: Sums what the loss sees, for `log_metrics`.
         show: As of `train_phase`.
+        sent: As of `train_phase`.
 
     Returns:
         The curve: step, loss, learning_rate, grad_norm at every logged step.
@@ -193,7 +199,7 @@ def fit(
         logging_steps=schedule.logging_steps,
         logging_nan_inf_filter=False,
         save_steps=schedule.save_steps,
-        save_total_limit=_KEPT,
+        save_total_limit=KEPT,
         seed=seed,
         bf16=schedule.precision == "bfloat16" or (schedule.precision == "auto" and torch.cuda.is_available()),
         use_cpu=not torch.cuda.is_available(),
@@ -217,6 +223,7 @@ def fit(
             rates=rates or {},
             tally=tally,
             guard=Guard(schedule.max_loss_jump, folder, supply.decode),
+            sent=sent,
             optimizer_cls_and_kwargs=optimizer_for(schedule),
             callbacks=[_Recorder(log_metrics, tally), _StopOnSignal(signals), *_showing(show, schedule)],
         )
@@ -238,9 +245,14 @@ def fit(
     ]
 
 
+def checkpoint_step(checkpoint: Path) -> int:
+    """Returns the step that a checkpoint folder is of."""
+    return int(checkpoint.name.split("-")[1])
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """Returns the newest whole checkpoint in `folder`; those that were cut short or changed are removed."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True):
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=checkpoint_step, reverse=True):
         if _is_whole(checkpoint):
             return checkpoint
         logger.warning("%s is not whole; falling back to the one before", checkpoint.name)
@@ -257,11 +269,13 @@ class _ResumableTrainer(Trainer):
         rates: Mapping[Part, float],
         tally: Tally,
         guard: Guard,
+        sent: Callable[[Path], None] | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._tally = tally
         self._guard = guard
+        self._sent = sent
         self._order = order
         self._loss = loss
         self._rates = rates
@@ -321,9 +335,11 @@ class _ResumableTrainer(Trainer):
         wait_for_all()
         if is_first():
             write_atomic(checkpoint / _PROCESSES, json.dumps({"processes": world_size()}))
-            paths = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _COMPLETE)
+            paths = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE)
             files = {str(path.relative_to(checkpoint)): sha256(path) for path in paths}
-            write_atomic(checkpoint / _COMPLETE, json.dumps(files))
+            write_atomic(checkpoint / COMPLETE, json.dumps(files))
+            if self._sent is not None:
+                self._sent(checkpoint)
 
 
 class _Recorder(TrainerCallback):
@@ -427,7 +443,7 @@ def _check_processes(checkpoint: Path, schedule: Schedule) -> None:
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        files: dict[str, str] = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))
+        files: dict[str, str] = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
         return all(sha256(checkpoint / name) == digest for name, digest in files.items())
     except (OSError, ValueError):
         return False
