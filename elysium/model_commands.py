@@ -59,6 +59,32 @@ def describe_command(preset: str, as_json: bool) -> None:
         print_json(found.as_json())
 
 
+@model.command("average")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT CHECKPOINT...")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="For the new one.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="It is stored in."
+)
+@json_option
+def average_command(checkpoints: tuple[str, ...], output: Path, dtype: str, as_json: bool) -> None:
+    r"""Write a checkpoint whose weights are the mean of others, which were trained on from one another.
+
+    \b
+    Example:
+      elysium model average first/model second/model third/model --output mean
+    """
+    import torch
+
+    from elysium.model.average import average_checkpoints
+
+    if output.exists():
+        raise UsageError(f"{output} is there already; name another folder")
+    count = average_checkpoints(checkpoints, output, getattr(torch, dtype))
+    click.echo(f"the mean of {len(checkpoints)} checkpoints, {_count(count)} parameters, is in {output}", err=True)
+    if as_json:
+        print_json({"model": str(output), "parameters": count})
+
+
 def _count(number: int) -> str:
     if number < 1e6:
         return f"{number:,}"

@@ -21,6 +21,7 @@ OPTIONS = {
     "curate status": {"--json"},
     "curate explain": set(),
     "model describe": {"--json"},
+    "model average": {"--output", "--dtype", "--json"},
     "convert": {
         *("--from", "--to", "--vision-config", "--text-config", "--tokenizer", "--max-shard-size", "--json"),
     },
