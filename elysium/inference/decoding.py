@@ -209,10 +209,9 @@ class Decoder:
                 table[1, number, :before] = self._cache.take_slots(row, before)
                 table[2, number, :before] = SHARED
             at = before
-            for owner, ask in enumerate(self._rows[row].asks, start=1):
-                feed = next((feed for feed in feeds[number] if feed.ask is ask), None)
-                if feed is None:
-                    continue
+            owners_of = {id(ask): owner for owner, ask in enumerate(self._rows[row].asks, start=1)}
+            for feed in feeds[number]:
+                ask, owner = feed.ask, owners_of[id(feed.ask)]
                 stop = at + len(feed.ids)
                 feed.slots = self._cache.take_slots(row, len(feed.ids))
                 table[0, number, at:stop] = feed.ids

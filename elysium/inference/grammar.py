@@ -236,9 +236,18 @@ class BoxesState:
     def write_fixed(self) -> list[int]:
         """Takes, and returns, the ids that are fixed from here up to the next choice or the end."""
         written: list[int] = []
-        while len(following := self._next()) == 1:
-            self.push(following[0])
-            written.append(following[0])
+        while not self.over:
+            if self._in_number:
+                following = self._next()
+                if len(following) > 1:
+                    break
+                self.push(following[0])
+                written.append(following[0])
+            else:
+                text = self.grammar.fixed[self._slot]
+                written += text[self._fixed_at :]
+                self._fixed_at = len(text)
+                self._settle()
         return written
 
     def token_towards(self, value: int) -> int | None:

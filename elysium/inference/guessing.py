@@ -24,7 +24,7 @@ NO_GUESSES, WHOLE = 2.0, 0.0
 _LEAST_CHANCES = (NO_GUESSES, 0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
 # With several clips or many questions, guesses must promise so much more than none, and no answer is guessed whole:
 # rows of unlike lengths are padded, and what ends at different times leaves the batch less full.
-_MARGIN, _FEW = 1.6, 4
+_MARGIN, _FEW = 1.6, 8
 
 
 @dataclass
