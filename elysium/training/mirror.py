@@ -14,7 +14,7 @@ from elysium.config import PhaseSettings, Settings
 from elysium.data.storage import Entry, WritableStorage, writable_storage
 from elysium.errors import ElysiumError
 from elysium.pipeline.workspace import publish_folder, sha256
-from elysium.training.trainer import COMPLETE, KEPT, checkpoint_step, newest_checkpoint
+from elysium.training.checkpoints import COMPLETE, KEPT, checkpoint_step, newest_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -26,42 +21,30 @@ from elysium.config import Part, PhaseSettings, Schedule
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.cost import CostModel
-from elysium.pipeline.workspace import sha256, write_atomic
 from elysium.training.batches import Collator, GroupedOrder, NumberedSamples
+from elysium.training.checkpoints import KEPT, check_processes, newest_checkpoint, seal_checkpoint
 from elysium.training.effort import Effort, peak_flops
 from elysium.training.losses import AnswerLoss
 from elysium.training.processes import (
     accumulation,
     from_first,
     is_first,
-    largest,
     samples_per_step,
     wait_for_all,
     world_size,
 )
 from elysium.training.samples import TrackSamples
 from elysium.training.shown import selection_statistics
+from elysium.training.stopping import Signals, StopOnSignal, TrainingStopped
 from elysium.training.watch import Guard, Tally, duration
 from elysium.training.zero import optimizer_for, restore, zero_settings
 
 logger = logging.getLogger(__name__)
 
-COMPLETE, _PROCESSES = "complete.json", "processes.json"
-KEPT = 2
 # The speed is no part of the curve: two runs of the same settings must write the same one.
 _FIGURES = ("loss", "learning_rate", "grad_norm")
 
 LogMetrics = Callable[[dict[str, float], int], None]
-
-
-class TrainingStopped(ElysiumError):
-    """A signal asked training to stop; it saved, and goes on when it is started again."""
-
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {step}; the state is saved: run it again to go on"
-        )
-        self.exit_code = 128 + number
 
 
 def train_phase(
@@ -212,7 +195,7 @@ def fit(
         # In place: names and weights stay what they are. Batches differ in every length.
         model.compile(dynamic=True)
     tally = tally or Tally()
-    with _Signals() as signals:
+    with Signals() as signals:
         trainer = _ResumableTrainer(
             model=model,
             args=arguments,
@@ -225,13 +208,13 @@ def fit(
             guard=Guard(schedule.max_loss_jump, folder, supply.decode),
             sent=sent,
             optimizer_cls_and_kwargs=optimizer_for(schedule),
-            callbacks=[_Recorder(log_metrics, tally), _StopOnSignal(signals), *_showing(show, schedule)],
+            callbacks=[_Recorder(log_metrics, tally), StopOnSignal(signals), *_showing(show, schedule)],
         )
         # Plain lines instead of the library's own prints, which would go to standard output.
         trainer.pop_callback(PrinterCallback)
         newest = from_first(newest_checkpoint(folder) if is_first() else None)
         if newest is not None:
-            _check_processes(newest, schedule)
+            check_processes(newest, schedule)
             logger.info("going on from %s", newest.name)
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         if signals.received is not None and trainer.state.global_step < schedule.steps:
@@ -243,21 +226,6 @@ def fit(
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-
-
-def checkpoint_step(checkpoint: Path) -> int:
-    """Returns the step that a checkpoint folder is of."""
-    return int(checkpoint.name.split("-")[1])
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Returns the newest whole checkpoint in `folder`; those that were cut short or changed are removed."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=checkpoint_step, reverse=True):
-        if _is_whole(checkpoint):
-            return checkpoint
-        logger.warning("%s is not whole; falling back to the one before", checkpoint.name)
-        shutil.rmtree(checkpoint)
-    return None
 
 
 class _ResumableTrainer(Trainer):
@@ -334,10 +302,7 @@ class _ResumableTrainer(Trainer):
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         wait_for_all()
         if is_first():
-            write_atomic(checkpoint / _PROCESSES, json.dumps({"processes": world_size()}))
-            paths = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE)
-            files = {str(path.relative_to(checkpoint)): sha256(path) for path in paths}
-            write_atomic(checkpoint / COMPLETE, json.dumps(files))
+            seal_checkpoint(checkpoint)
             if self._sent is not None:
                 self._sent(checkpoint)
 
@@ -389,61 +354,8 @@ def _showing(show: Callable[[int], None] | None, schedule: Schedule) -> list[Tra
     return [] if show is None or schedule.zero_stage == 3 else [_Show(show)]
 
 
-class _StopOnSignal(TrainerCallback):
-    def __init__(self, signals: _Signals) -> None:
-        self._signals = signals
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # All processes stop at the same step, whoever was told.
-        received = largest(self._signals.received or 0, args.device)
-        if received:
-            self._signals.received = received
-            control.should_save = True
-            control.should_training_stop = True
-
-
-class _Signals:
-    """Remembers SIGTERM and SIGINT while training runs; the step at hand is finished first."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _take(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-
-
 def _checkpointing() -> dict[str, Any]:
     # Renamed in transformers 5.2x; the old name warns since.
     new = "activation_checkpointing" in TrainingArguments.__dataclass_fields__
     name = "activation_checkpointing" if new else "gradient_checkpointing"
     return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
-
-
-def _check_processes(checkpoint: Path, schedule: Schedule) -> None:
-    """Refuses state that ZeRO divided among another number of processes."""
-    path = checkpoint / _PROCESSES
-    before = json.loads(path.read_text(encoding="utf-8"))["processes"] if path.is_file() else 1
-    if schedule.zero_stage and before != world_size():
-        raise UsageError(
-            f"{checkpoint} was written by {before} processes, and ZeRO divided its state among them, but now there are "
-            f"{world_size()}; go on with {before}, or begin anew from the weights"
-        )
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        files: dict[str, str] = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
-        return all(sha256(checkpoint / name) == digest for name, digest in files.items())
-    except (OSError, ValueError):
-        return False

@@ -18,10 +18,11 @@ from training_data import SETTINGS, settings, write_snapshot
 
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model, load_checkpoint
+from elysium.training.checkpoints import newest_checkpoint
 from elysium.training.phases import freeze
 from elysium.training.samples import TrackSamples
 from elysium.training.step import train_folder
-from elysium.training.trainer import newest_checkpoint, train_phase
+from elysium.training.trainer import train_phase
 
 HERE = Path(__file__).parent
 STEPS = tuple(
