@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 
 from elysium.config import PhaseSettings, Settings
+from elysium.errors import ElysiumError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, build_model, load_checkpoint
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.versions import code_version
@@ -24,27 +26,32 @@ from elysium.training.processes import is_first, samples_per_step, wait_for_all,
 from elysium.training.samples import TrackSamples
 from elysium.training.shown import draw_answers
 from elysium.training.trainer import LogMetrics, train_phase
+from elysium.training.zero import zero_settings
+
+logger = logging.getLogger(__name__)
 
 
 def warmup(context: StepContext) -> StepResult:
     """Trains the new parts of a new model (paper §4, stage 1; PROTOCOL §4)."""
-    return _run(context, "warmup", *build_model(context.settings.model, context.settings.seed))
+    return _run(context, "warmup", lambda: build_model(context.settings.model, context.settings.seed))
 
 
 def pretrain(context: StepContext) -> StepResult:
     """Trains the whole model on single frames."""
-    return _run(context, "pretrain", *load_checkpoint(context.inputs["warmup"] / "model"))
+    return _run(context, "pretrain", lambda: load_checkpoint(context.inputs["warmup"] / "model"))
 
 
 def finetune(context: StepContext) -> StepResult:
     """Trains the whole model on clips of tracked objects."""
-    return _run(context, "finetune", *load_checkpoint(context.inputs["pretrain"] / "model"))
+    return _run(context, "finetune", lambda: load_checkpoint(context.inputs["pretrain"] / "model"))
 
 
 def _run(
-    context: StepContext, name: str, model: ElysiumForConditionalGeneration, processor: ElysiumProcessor
+    context: StepContext, name: str, make: Callable[[], tuple[ElysiumForConditionalGeneration, ElysiumProcessor]]
 ) -> StepResult:
     phase: PhaseSettings = getattr(context.settings.training, name)
+    _check_processes(phase)
+    model, processor = make()
     data = context.inputs["snapshot"] / "data"
     started = time.monotonic()
     with phase_run(context, name) as run:
@@ -89,7 +96,6 @@ def _train(
     each = model.config.num_patches if model.config.position_ids == "grid" else None
     parts, lengths = phase.parts(), []
     for part in parts:
-        samples_per_step(part, world_size())
         set_token_budget(model, processor, part.num_visual_tokens or budget)
         lengths.append(check_lengths(processor, part, name, model.config.max_positions, each))
     history: list[dict[str, float]] = []
@@ -116,6 +122,13 @@ def _train(
             shutil.rmtree(folder, ignore_errors=True)
     wait_for_all()
     return history, max(lengths, key=lambda found: found.total)
+
+
+def _check_processes(phase: PhaseSettings) -> None:
+    """Refuses, before any weights are read, what these processes cannot share."""
+    for part in phase.parts():
+        samples_per_step(part, world_size())
+        zero_settings(part)
 
 
 @contextlib.contextmanager
@@ -152,9 +165,12 @@ class Pictures:
     run: PhaseRun | None
 
     def draw(self, step: int) -> None:
-        """Draws the answers after a step."""
+        """Draws the answers after a step; says why where it cannot, for no picture is worth a training run."""
         path = self.folder / f"answers-{self.steps_before + step:06}.png"
-        draw_answers(self.model, self.processor, self.samples, path)
+        try:
+            draw_answers(self.model, self.processor, self.samples, path)
+        except (ElysiumError, ValueError, OSError) as error:
+            logger.warning("no answers were drawn after step %d: %s", self.steps_before + step, error)
         if self.run is not None and path.is_file():
             self.run.log_artifact(path)
 
@@ -175,6 +191,7 @@ def train_folder(
         The curve.
     """
     phase: PhaseSettings = getattr(settings.training, name)
+    _check_processes(phase)
     model, processor = build_model(settings.model, settings.seed)
     history, _ = _train(model, processor, settings, name, phase, data, output, None, fetch=resume)
     if is_first():

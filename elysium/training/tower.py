@@ -25,6 +25,7 @@ from elysium.model import ElysiumConfig, build_model
 from elysium.model.visual_encoder import encode_patches
 from elysium.pipeline.workspace import publish_folder, write_atomic
 from elysium.training.labels import NUM_WORDS, NumberedPatches, PatchLabels, draw_labels
+from elysium.training.processes import samples_per_step, world_size
 from elysium.training.trainer import Supply, fit
 
 _STEPS = 100  # of a box side, as in box text
@@ -135,7 +136,7 @@ def train_tower(settings: Settings, output: Path) -> TowerResult:
     mean, std = (torch.tensor(values) * 255 for values in (processor.image_mean, processor.image_std))
     tower: Any = model.vision_tower.train()
     dense = DenseTower(tower, model.config, mean, std, chosen.coordinate_deviation)
-    supply = Supply(NumberedPatches(train, chosen.steps * chosen.batch_size, settings.seed))
+    supply = Supply(NumberedPatches(train, chosen.steps * samples_per_step(chosen, world_size()), settings.seed))
     history = fit(dense, supply, chosen, output / "trainer", settings.seed)
     dense.eval()
     mean_iou, words = dense.measure(held_out)

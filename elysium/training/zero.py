@@ -46,11 +46,24 @@ def zero_settings(schedule: Schedule) -> dict[str, Any] | None:
 
 
 def optimizer_for(schedule: Schedule) -> tuple[Any, dict[str, Any]] | None:
-    """Returns class and arguments of the optimiser that runs on the CPU; None where it runs on the device."""
+    """Returns class and arguments of the optimiser that runs on the CPU; None where it runs on the device.
+
+    Raises:
+        UsageError: If it cannot be built on this machine.
+    """
     if schedule.offload == "none":
         return None
     from deepspeed.ops.adam import DeepSpeedCPUAdam
+    from deepspeed.ops.op_builder import CPUAdamBuilder
 
+    try:
+        CPUAdamBuilder().load()
+    except (OSError, RuntimeError, ImportError) as error:
+        raise UsageError(
+            f"offload={schedule.offload} builds DeepSpeed's optimiser for the CPU, and that failed: "
+            f"{str(error).splitlines()[0]}; install a C++ compiler and ninja (Debian: g++ ninja-build), or set offload "
+            "to none"
+        ) from error
     given = {"lr": schedule.learning_rate, "betas": (0.9, schedule.adam_beta2), "weight_decay": schedule.weight_decay}
     return DeepSpeedCPUAdam, given
 

@@ -74,3 +74,13 @@ def test_every_checkpoint_leaves_a_picture(snapshot, tmp_path):
         "answers-000002.png",
         "answers-000004.png",
     ]
+
+
+def test_a_picture_that_cannot_be_drawn_ends_no_training(snapshot, tmp_path, caplog):
+    (tmp_path / "answers").write_text("where a folder should be")
+    changes = ("steps=2", "save_steps=2", "logging_steps=1", "batch_size=2", "mixture={rec: 1}")
+    history = train_folder(
+        settings(*(f"training.finetune.{change}" for change in changes)), "finetune", snapshot / "data", tmp_path
+    )
+    assert history[-1]["step"] == 2
+    assert "no answers were drawn after step 2" in caplog.text

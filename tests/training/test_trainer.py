@@ -68,6 +68,12 @@ def test_the_curve_has_every_logged_step(undisturbed):
     assert all({"loss", "learning_rate", "grad_norm"} <= entry.keys() for entry in history)
 
 
+def test_batches_that_are_made_in_the_background_are_the_same(snapshot, undisturbed, tmp_path):
+    model, history = train(snapshot, tmp_path, "training.finetune.loader_workers=1")
+    assert history == undisturbed[1]
+    assert same(model, undisturbed[0])
+
+
 def test_the_loss_falls_on_what_is_seen_again_and_again(snapshot, tmp_path):
     overrides = (
         "training.finetune.steps=60",
