@@ -36,7 +36,8 @@ from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, loa
 from elysium.training.batches import PADDED, Collator, GroupedOrder
 from elysium.training.losses import AnswerLoss
 from elysium.training.phases import freeze, set_token_budget
-from elysium.training.samples import Sample, TrackSamples
+from elysium.training.samples import Sample, TrainingSamples
+from elysium.training.sources import TrackSource
 
 PRESET, SEED, SIDE = "nano-scratch", 7, 64
 Batches = list[list[Sample]]
@@ -104,14 +105,14 @@ def compare(data: Path, rounds: int, steps: int) -> dict[str, dict[str, float]]:
 
 def as_elysium(phase: PhaseSettings, data: Path, processor: ElysiumProcessor, count: int) -> Batches:
     """Returns batches as training makes them."""
-    supply = TrackSamples(data, "finetune", phase, SIDE, SEED, processor.codec)
+    supply = TrainingSamples([TrackSource(data, SIDE)], "finetune", phase, SIDE, SEED, processor.codec)
     order = list(GroupedOrder(supply, count * phase.batch_size, phase.batch_size, SEED, processor.tokens_per_frame))
     return [[supply[index] for index in part] for part in cut(order, phase.batch_size)]
 
 
 def as_the_release(phase: PhaseSettings, data: Path, processor: ElysiumProcessor, count: int) -> Batches:
     """Returns batches of the same questions, each with frames of its own, in random order."""
-    supply = TrackSamples(data, "finetune", phase, SIDE, SEED, processor.codec)
+    supply = TrainingSamples([TrackSource(data, SIDE)], "finetune", phase, SIDE, SEED, processor.codec)
     samples = [supply[index] for index in range(count * phase.batch_size)]
     alone = [Sample((question,), sample.frames) for sample in samples for question in sample.questions]
     shuffled = [alone[place] for place in np.random.default_rng(SEED).permutation(len(alone))]
@@ -140,7 +141,7 @@ def stepper(
     is_half = phase.precision == "bfloat16"
 
     def step(batch: BatchFeature) -> None:
-        given = {name: value for name, value in batch.items() if name not in ("labels", "tasks")}
+        given = {name: value for name, value in batch.items() if name not in ("labels", "tasks", "sources")}
         with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
             loss = measure(model(**given, use_cache=False).logits, batch["labels"])
         loss.backward()
@@ -155,7 +156,7 @@ def one_phase(name: str, data: Path, steps: int) -> dict[str, float]:
     phase: PhaseSettings = getattr(load_settings(PRESET).training, name)
     model, processor = load_checkpoint(checkpoint_folder("nano"), torch.float32)
     set_token_budget(model, processor, phase.num_visual_tokens)
-    supply = TrackSamples(data, name, phase, SIDE, SEED, processor.codec)
+    supply = TrainingSamples([TrackSource(data, SIDE)], name, phase, SIDE, SEED, processor.codec)
     order = list(GroupedOrder(supply, 16 * phase.batch_size, phase.batch_size, SEED, processor.tokens_per_frame))
     step, collate = stepper(model, phase, processor), Collator(processor, mark_tasks=True)
     loaded, seconds, marks = resident(), [], []

@@ -64,6 +64,12 @@ PHRASINGS: dict[Task, tuple[str, ...]] = {
     ),
     Task.VQA: ("{question}",),
 }
+# Behind a free question whose answer is a word or two, so that it is told from one that wants sentences.
+SHORT_ANSWER = (
+    "Answer with a word or a short phrase.",
+    "Give a short answer.",
+    "Reply in one or two words.",
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,11 @@ def build_prompt(question: str, num_frames: int, *, number_single_frame: bool = 
     """Returns the prompt of one question about `num_frames` frames, ready for the tokenizer."""
     frames = frames_text(num_frames, number_single_frame=number_single_frame)
     return f"{SYSTEM_TEXT}USER: {frames}{question}ASSISTANT:"
+
+
+def build_turn(question: str) -> str:
+    """Returns the prompt of a further question about what was shown before, ready for the tokenizer."""
+    return f"USER: {question}ASSISTANT:"
 
 
 def ask(

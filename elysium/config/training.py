@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,8 @@ from elysium.config.section import Section
 
 Part = Literal["vision", "selector", "projector", "llm"]
 PHASES: tuple[str, ...] = ("warmup", "pretrain", "finetune")
+# A mixture's name for the track records of the run itself.
+OWN_TRACKS = "tracks"
 
 
 class Schedule(Section):
@@ -87,6 +90,7 @@ class TailSettings(Section):
     learning_rate: float | None = Field(None, gt=0)
     learning_rates: dict[Part, float] | None = None
     mixture: dict[str, float] | None = None
+    sets: dict[str, float] | None = None
     batch_size: int | None = Field(None, ge=1)
     global_batch_size: int | None = Field(None, ge=1)
     clip_frames: tuple[int, int] | None = None
@@ -99,6 +103,13 @@ class PhaseSettings(Schedule):
 
     trains: tuple[Part, ...] = ("vision", "selector", "projector", "llm")
     mixture: dict[str, float] = Field(description="weights of the tasks: sot, rsot, rec, reg, video-reg, vqa")
+    sets: dict[str, float] = Field(
+        {OWN_TRACKS: 1.0},
+        description=f"weights of the data sets: `{OWN_TRACKS}` is the run's own, others are imports in sets_folder",
+    )
+    temperature: float = Field(
+        1.0, gt=0, description="a set's share goes with (weight * records) ** (1 / temperature): 1 is as their records"
+    )
     clip_frames: tuple[int, int] = Field((2, 8), description="fewest and most frames of a clip, drawn uniformly")
     clip_interval: tuple[int, int] = Field((1, 60), description="smallest and largest interval, drawn uniformly")
     questions: int = Field(1, ge=1, description="asked about each set of frames; they share it, unseen by each other")
@@ -132,10 +143,17 @@ class PhaseSettings(Schedule):
         for name, weight in self.mixture.items():
             if name not in known:
                 raise ValueError(f"mixture names the task {name!r}; the tasks are {', '.join(sorted(known))}")
-            if weight < 0:
+            if weight < 0 or not math.isfinite(weight):
                 raise ValueError(f"mixture gives {name!r} the weight {weight}; a weight is 0 or more")
         if not sum(self.mixture.values()) > 0:
             raise ValueError("mixture has no task with a weight above 0")
+        for name, weight in self.sets.items():
+            if weight < 0 or not math.isfinite(weight):
+                raise ValueError(f"sets gives {name!r} the weight {weight}; a weight is 0 or more")
+            if not name or "/" in name or name.startswith("."):
+                raise ValueError(f"sets names {name!r}; a set is a folder's name in sets_folder")
+        if not sum(self.sets.values()) > 0:
+            raise ValueError("sets has no data set with a weight above 0")
         if not self.trains:
             raise ValueError("trains is empty: name at least one of vision, selector, projector, llm")
         for part, rate in self.learning_rates.items():
@@ -176,3 +194,9 @@ class TrainingSettings(Section):
     pretrain: PhaseSettings
     finetune: PhaseSettings
     threads: int = Field(2, ge=1, description="CPU threads of torch")
+    sets_folder: str = Field(
+        "sets", description="where imported data sets are: `elysium data import NAME --output SETS_FOLDER/NAME`"
+    )
+    image_roots: dict[str, str] = Field(
+        {}, description="where a set's pictures and videos are, by its name, if not where they were at the import"
+    )

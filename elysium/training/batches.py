@@ -18,9 +18,9 @@ from transformers import BatchFeature
 from elysium.errors import UsageError
 from elysium.model import ElysiumProcessor
 from elysium.model.processor import IGNORED
-from elysium.prompts import Task
+from elysium.prompts import Task, build_turn
 from elysium.training.losses import ANYWHERE, coordinate_tokens
-from elysium.training.samples import Question, Sample, TrackSamples
+from elysium.training.samples import Question, Sample, TrainingSamples
 
 _WINDOW_STEPS = 16
 # "Frame 3: , "
@@ -32,7 +32,7 @@ NO_TASK, PADDED = -1, -2
 class NumberedSamples(Dataset[Sample]):
     """The first `length` of the numbered samples."""
 
-    def __init__(self, samples: TrackSamples, length: int) -> None:
+    def __init__(self, samples: TrainingSamples, length: int) -> None:
         self.samples = samples
         self._length = length
 
@@ -60,7 +60,7 @@ class GroupedOrder(Sampler[int]):
         tokens_per_frame: Visual ones.
     """
 
-    def __init__(self, samples: TrackSamples, length: int, step_size: int, seed: int, tokens_per_frame: int) -> None:
+    def __init__(self, samples: TrainingSamples, length: int, step_size: int, seed: int, tokens_per_frame: int) -> None:
         self._samples = samples
         self._each = tokens_per_frame + _TEXT_PER_FRAME
         self._length = length
@@ -93,12 +93,23 @@ class Collator:
     Args:
         processor: Tokenizes and normalises.
         mark_tasks: Adds `tasks` `(B, L)`: for each label, the place of its question's task in `Task`; else
-            `NO_TASK`, and `PADDED` where there is no token.
+            `NO_TASK`, and `PADDED` where there is no token. And `sources` `(B,)`, the data set of each row.
+        limit: Positions that the language model has: a conversation ends there. None cuts nothing.
+        positions_per_frame: That a frame takes up; by default as many as its tokens.
     """
 
-    def __init__(self, processor: ElysiumProcessor, *, mark_tasks: bool = False) -> None:
+    def __init__(
+        self,
+        processor: ElysiumProcessor,
+        *,
+        mark_tasks: bool = False,
+        limit: int | None = None,
+        positions_per_frame: int | None = None,
+    ) -> None:
         self._processor = processor
         self._mark_tasks = mark_tasks
+        self._limit = limit
+        self._positions_per_frame = positions_per_frame
 
     def __call__(self, samples: list[Sample]) -> BatchFeature:
         """Returns the batch; where every sample has one question it is what the processor itself would make.
@@ -106,7 +117,8 @@ class Collator:
         With several, `attention_mask` is `(B, 1, L, L)`, true where a token (third axis) attends to another (fourth),
         and `position_ids` `(B, L)` is given.
         """
-        if all(len(sample.questions) == 1 and sample.questions[0].is_plain for sample in samples):
+        single = all(len(sample.questions) == 1 for sample in samples)
+        if single and all(sample.questions[0].is_plain for sample in samples):
             batch = self._processor(
                 text=[sample.questions[0].prompt for sample in samples],
                 videos=[sample.frames for sample in samples],
@@ -125,8 +137,9 @@ class Collator:
         batch = BatchFeature(
             {
                 "input_ids": ids,
-                "attention_mask": _may_attend(owners),
-                "position_ids": positions,
+                # Any attention can run what has no questions beside each other.
+                "attention_mask": (owners != _PADDING).long() if single else _may_attend(owners),
+                **({} if single else {"position_ids": positions}),
                 "pixel_values": self._processor.pixel_values(list(frames)),
                 "labels": labels,
             }
@@ -139,6 +152,7 @@ class Collator:
             places = {task: place for place, task in enumerate(Task)}
             of_owner = [[PADDED, NO_TASK, *(places[asked.task] for asked in sample.questions)] for sample in samples]
             tasks = _stack(of_owner, NO_TASK).gather(1, owners + 1)
+            batch["sources"] = torch.tensor([sample.source for sample in samples])
             batch["tasks"] = tasks.masked_fill((batch["labels"] == IGNORED) & (owners >= 0), NO_TASK)
         return batch
 
@@ -158,11 +172,26 @@ class Collator:
                     "it needs a tokenizer that writes each coordinate as one token, so set it to 0 for this model"
                 )
             added = prompt[cut:] + read
+            wanted = [IGNORED] * (len(prompt) - cut) + self._wanted(question, answer)
+            for turn in question.more:
+                asked, said = self._processor.encode_prompt(build_turn(turn.question)), turn.answer
+                answer = self._processor.encode_answer(said)
+                added += asked + answer
+                wanted += [IGNORED] * len(asked) + answer
+            room = self._room(len(sample.frames), cut)
+            added, wanted = added[:room], wanted[:room]
             ids += added
-            labels += [IGNORED] * (len(prompt) - cut) + self._wanted(question, answer)
+            labels += wanted
             positions += range(cut, cut + len(added))
             owners += [number] * len(added)
         return ids, labels, positions, owners
+
+    def _room(self, num_frames: int, shared: int) -> int | None:
+        """Returns how many tokens may follow those that questions share."""
+        if self._limit is None:
+            return None
+        beyond = (self._positions_per_frame or self._processor.tokens_per_frame) - self._processor.tokens_per_frame
+        return max(self._limit - shared - num_frames * beyond, 0)
 
     def _wanted(self, question: Question, answer: list[int]) -> list[int]:
         """Returns an answer's labels: its tokens, and `ANYWHERE` for the coordinates of frames without the object."""

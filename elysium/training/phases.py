@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from elysium.boxes import BoxCodec
 from elysium.config import Part, PhaseSettings
 from elysium.errors import UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
-from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
+from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, build_prompt, description_answer
+from elysium.training.samples import CONVERSATION
 
 PARTS: tuple[Part, ...] = ("vision", "selector", "projector", "llm")
 _LONG_EXPRESSION = " ".join(["something"] * 20)
@@ -65,12 +67,18 @@ def set_token_budget(model: ElysiumForConditionalGeneration, processor: ElysiumP
     processor.tokens_per_frame = count
 
 
-def longest_sample(processor: ElysiumProcessor, phase: PhaseSettings, limit: int) -> Lengths:
-    """Returns the lengths of the longest sample that the phase can draw."""
-    longest = Lengths(0, 0, limit)
+def longest_sample(
+    processor: ElysiumProcessor, phase: PhaseSettings, limit: int, positions_per_frame: int | None = None
+) -> Lengths:
+    """Returns the lengths of the longest sample that the phase can draw; arguments as of `check_lengths`."""
+    longest, each = Lengths(0, 0, limit), positions_per_frame or processor.tokens_per_frame
     for name, weight in phase.mixture.items():
         task = Task(name)
-        if weight == 0 or task is Task.VQA:
+        if weight == 0:
+            continue
+        if task is Task.VQA:
+            found = _longest_conversation(processor, phase, limit, each)
+            longest = max(longest, found, key=lambda lengths: lengths.total)
             continue
         count = 1 if task in (Task.REC, Task.REG) else phase.clip_frames[1]
         box = [0.11, 0.22, 0.33, 0.44]
@@ -85,6 +93,18 @@ def longest_sample(processor: ElysiumProcessor, phase: PhaseSettings, limit: int
             found = Lengths(len(ids) - visual + answered, visual, limit, shared)
             longest = max(longest, found, key=lambda lengths: lengths.total)
     return longest
+
+
+def _longest_conversation(processor: ElysiumProcessor, phase: PhaseSettings, limit: int, each: int) -> Lengths:
+    """Returns the lengths of the longest conversation: what is longer than the model takes is cut (`Collator`)."""
+    count = phase.clip_frames[1]
+    visual = count * processor.tokens_per_frame
+    ids = processor.encode_prompt(build_prompt("", count))
+    shared = len(ids) - ids[::-1].index(processor.image_token_id)
+    words = len(processor.encode_answer(_LONG_EXPRESSION)) / len(_LONG_EXPRESSION.split())
+    text = len(ids) - visual + math.ceil(words * CONVERSATION)
+    # Without room for the frames there is none for an answer either, and the phase is refused.
+    return Lengths(max(min(text, limit - count * each), shared - visual + 1), visual, limit, shared)
 
 
 def check_lengths(
@@ -102,7 +122,7 @@ def check_lengths(
     Raises:
         UsageError: If a sample of the phase can be longer than the model's context (PROTOCOL §2, lengths).
     """
-    longest = longest_sample(processor, phase, limit)
+    longest = longest_sample(processor, phase, limit, positions_per_frame)
     visual = longest.visual // processor.tokens_per_frame * (positions_per_frame or processor.tokens_per_frame)
     if longest.text + visual > limit:
         raise UsageError(

@@ -18,15 +18,20 @@ from elysium.model.describe import text_tokens
 from elysium.model.modeling import ElysiumForConditionalGeneration
 from elysium.model.processor import ElysiumProcessor
 from elysium.model.roofline import published_memory, published_roofline
-from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
+from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, build_prompt, description_answer
 from elysium.training.effort import Effort
 from elysium.training.footprint import Activations, activations
 from elysium.training.phases import freeze, longest_sample
 from elysium.training.processes import samples_per_step
+from elysium.training.samples import CONVERSATION
 
 _GIB = 2**30
 # An expression of the usual length; how long those of a data set are is not known here.
 _EXPRESSION = "the man in a red shirt"
+# Of a conversation about pictures, question and answer, where the mixture has vqa: likewise.
+_CONVERSATION_TOKENS = 100
+# Of Llama's tokenizer in English.
+_TOKENS_PER_PIECE = 1.3
 # Of a GPU's memory, what kernels, buffers and fragments leave.
 _USABLE = 0.9
 
@@ -236,6 +241,10 @@ def _rows(config: ElysiumConfig, processor: ElysiumProcessor | None, phase: Phas
 
 def _text(processor: ElysiumProcessor | None, task: Task, count: int) -> tuple[float, float]:
     """Returns the text tokens of a question with its answer: those that questions share, and all."""
+    if task is Task.VQA:
+        shown = 0.0 if processor is None else float(len(processor.encode_prompt(build_prompt("", count))))
+        first = shown - (0 if processor is None else count * processor.tokens_per_frame)
+        return first, first + _CONVERSATION_TOKENS
     if processor is None:
         return 0.0, float(text_tokens(count))
     describes = task in (Task.REG, Task.VIDEO_REG)
@@ -259,8 +268,11 @@ def _longest(config: ElysiumConfig, processor: ElysiumProcessor | None, phase: P
     count = phase.clip_frames[1] if has_clips else 1
     if processor is None:
         text, visual = text_tokens(count), count * config.tokens_per_frame
+        if phase.mixture.get(Task.VQA.value, 0) > 0:
+            text = max(text, min(round(_TOKENS_PER_PIECE * CONVERSATION), config.max_positions - visual))
         return phase.questions * text + visual, text + visual, count
-    longest = longest_sample(processor, phase, config.max_positions)
+    each = config.num_patches if config.position_ids == "grid" else None
+    longest = longest_sample(processor, phase, config.max_positions, each)
     return longest.row(phase.questions), longest.total, count
 
 

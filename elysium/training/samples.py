@@ -1,25 +1,37 @@
-"""From track records to conversations: which question, about which frames (PROTOCOL §2, §4)."""
+"""From scenes to conversations: which question, about which frames (PROTOCOL §2, §4)."""
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from elysium.boxes import BoxCodec, FloatArray
 from elysium.config import PhaseSettings
-from elysium.data.records import TrackRecord, read_jsonl
-from elysium.errors import ElysiumError
-from elysium.model.frames import resize_frame
-from elysium.prompts import IMAGE_TOKEN, PHRASINGS, Task, ask, boxes_answer, description_answer
-from elysium.training.camera import fill_gone, mean_background, move_camera, sample_path, seen_boxes
+from elysium.errors import ElysiumError, UsageError
+from elysium.prompts import (
+    IMAGE_TOKEN,
+    PHRASINGS,
+    SHORT_ANSWER,
+    Task,
+    ask,
+    boxes_answer,
+    build_turn,
+    description_answer,
+)
+from elysium.training.camera import fill_gone, move_camera, sample_path, seen_boxes
+from elysium.training.mixture import Mixture, mixture_shares
+from elysium.training.sources import Scene, Source, Thing, Turn
+
+logger = logging.getLogger(__name__)
 
 _SINGLE_FRAME = (Task.REC, Task.REG)
+_CLIP = (Task.SOT, Task.RSOT, Task.VIDEO_REG)
 # Of the answers, where there is history noise: the model must also know how to go on from what is right.
 _DRIFTING = 0.5
 # About what tokenizers split text into.
@@ -28,6 +40,15 @@ _PIECES = re.compile(r"\d+|[^\W\d]+|[^\w\s]")
 _THERE, _DESCRIBED = 0.15, 0.7
 # Of the objects to be followed from a box that are not in the first frame: given by a box that shows something else.
 _STALE = 0.5
+# Words, numbers and signs of a conversation that is asked as one; a longer one is asked in parts.
+CONVERSATION = 512
+# An answer of so many words is asked for as a short one.
+_SHORT_WORDS = 3
+# Scenes of a set that are looked at before training: what can be asked about them.
+_LOOKED_AT = 100
+# For one sample, scenes that cannot be read or asked about; and of all samples, the share that may be.
+_TRIES, _MOST_SKIPPED, _FEWEST_SKIPPED = 20, 0.05, 20
+_LONG = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,7 @@ class Question:
             answer itself.
         gone: Of an answer in boxes, whether the object is gone in each frame, so that no box is right; empty where it
             is in all.
+        more: Further questions and answers of the same conversation, to be learnt after it.
     """
 
     task: Task
@@ -49,11 +71,19 @@ class Question:
     answer: str
     history: str | None = None
     gone: tuple[bool, ...] = ()
+    more: tuple[Turn, ...] = ()
 
     @property
     def is_plain(self) -> bool:
-        """Whether the model reads its answer, and learns all of it."""
-        return self.history is None and not any(self.gone)
+        """Whether it is one answer of bounded length that the model reads, and learns all of it."""
+        return self.history is None and not any(self.gone) and self.task is not Task.VQA
+
+    @property
+    def num_pieces(self) -> int:
+        """Words, numbers and signs behind the last frame."""
+        texts = [self.prompt.rpartition(IMAGE_TOKEN)[2], self.answer]
+        texts += [build_turn(turn.question) + turn.answer for turn in self.more]
+        return sum(len(_PIECES.findall(text)) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -63,10 +93,12 @@ class Sample:
     Attributes:
         questions: At least one; their prompts are the same up to the last `<image>`.
         frames: Shape `(T, side, side, 3)`, uint8, RGB.
+        source: Number of the data set that it comes from.
     """
 
     questions: tuple[Question, ...]
     frames: npt.NDArray[np.uint8]
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,100 +106,221 @@ class _Drawn:
     """A sample before its frames are read.
 
     Attributes:
-        record: Whose frames are shown.
-        chosen: Their numbers.
+        source: Number of its data set.
+        number: Of its scene in there.
+        chosen: Numbers of the frames.
         pixels: How far the camera shifts each, x and y; None where it rests.
         questions: About them.
     """
 
-    record: TrackRecord
+    source: int
+    number: int
     chosen: list[int]
     pixels: npt.NDArray[np.int64] | None
     questions: tuple[Question, ...]
 
 
-class TrackSamples:
-    """An endless, numbered supply of training samples from a snapshot's training records.
+class TrainingSamples:
+    """An endless, numbered supply of training samples from a phase's data sets.
 
     Sample `i` depends on the seed, the phase's name and `i` alone: any worker can make any sample, and a resumed run
-    sees what an undisturbed one sees. A sample's first question decides between one frame and a clip by the mixture's
-    weights; its others are drawn from the tasks of that kind, so every question's task follows the mixture. They go
-    round the objects that the frames show.
+    sees what an undisturbed one sees. Which scene it shows, the mixture of data sets says; its first question's task is
+    drawn from those that the scene can be asked, by the mixture of tasks; its others from those that can be asked about
+    the same frames. They go round the objects that the frames show, and the parts of its conversation.
+
+    A scene of an imported set that cannot be read is passed over, with a warning, for another one of its set.
 
     Args:
-        folder: With `train.jsonl` and the frames that it names.
+        sources: Data sets, as `open_sources` opens them.
         name: Of the phase; two phases draw different samples.
-        phase: Mixture and clip sampling.
-        side: Pixels that frames are resized to when they are first read.
+        phase: Mixtures and clip sampling.
+        side: Pixels of a frame's sides.
         seed: Of the draw.
         codec: How boxes are written.
 
     Attributes:
         codec: How boxes are written.
+        names: Of the data sets.
+        shares: Of the samples that each data set gives.
 
     Raises:
-        ElysiumError: If the folder has no training record.
+        UsageError: If a data set has nothing to ask, no set can be asked a task of the mixture, or boxes in the text of
+            a set are written in other numbers than the model's.
     """
 
     def __init__(
-        self, folder: Path, name: str, phase: PhaseSettings, side: int, seed: int, codec: BoxCodec | None = None
+        self,
+        sources: Sequence[Source],
+        name: str,
+        phase: PhaseSettings,
+        side: int,
+        seed: int,
+        codec: BoxCodec | None = None,
     ) -> None:
-        self.folder = folder
-        self.records = list(read_jsonl(folder / "train.jsonl", TrackRecord))
+        self._sources = list(sources)
         self._phase = phase
         self._side = side
         self.codec = codec or BoxCodec()
+        self.names = [source.name for source in sources]
+        self._weights = {Task(task): weight for task, weight in phase.mixture.items() if weight > 0}
         self._key = (seed, zlib.crc32(name.encode()))
-        self._tasks = [Task(task) for task, weight in phase.mixture.items() if weight > 0]
-        weights = np.array([weight for weight in phase.mixture.values() if weight > 0], dtype=np.float64)
-        self._weights = weights / weights.sum()
-        if Task.VQA in self._tasks:
-            raise ElysiumError("the mixture asks for vqa, but track records hold no questions; leave vqa out")
-        self._siblings: dict[tuple[str, ...], list[TrackRecord]] = {}
-        for record in self.records:
-            self._siblings.setdefault(tuple(record.frames), []).append(record)
-        # Decoded once and kept small: 100 clips of 24 frames at 64 pixels are 30 MB.
-        self._frames: dict[str, npt.NDArray[np.uint8]] = {}
+        sizes, weights = [len(source) for source in sources], [phase.sets[source.name] for source in sources]
+        self.shares = mixture_shares(sizes, weights, phase.temperature)
+        self._mixture = Mixture(sizes, self.shares, self._key)
+        self._made, self._skipped = 0, 0
+        self._check()
 
     def __getitem__(self, index: int) -> Sample:
-        """Returns sample number `index`."""
-        drawn = self._draw(index)
-        frames = np.stack([self._frame(drawn.record.frames[frame]) for frame in drawn.chosen])
-        if drawn.pixels is not None:
-            frames = move_camera(frames, self._background(drawn.record), drawn.pixels)
-        return Sample(drawn.questions, frames)
+        """Returns sample number `index`.
+
+        Raises:
+            ElysiumError: If frames of the run's own tracks cannot be read, or too many scenes of imported sets.
+        """
+        self._made += 1
+        for attempt in range(_TRIES):
+            number: tuple[int, int] | None = None
+            try:
+                number = self._scene_number(index, attempt)
+                drawn = self._draw(index, number)
+                if drawn is not None:
+                    return Sample(drawn.questions, self._frames(drawn), drawn.source)
+            except UsageError:
+                raise
+            except ElysiumError as error:
+                if number is None or not self._sources[number[0]].skips:
+                    raise
+                self._skip(number, error)
+        raise ElysiumError(
+            f"sample {index}: {_TRIES} scenes of {self.names[number[0]] if number else 'a set'} in a row have nothing "
+            "to ask or cannot be read; import the set anew, or leave it out of the mixture"
+        )
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns how many frames sample `index` has, and words, numbers and signs behind the last; reads no frame."""
-        drawn = self._draw(index)
-        texts = (question.prompt.rpartition(IMAGE_TOKEN)[2] + question.answer for question in drawn.questions)
-        return len(drawn.chosen), sum(len(_PIECES.findall(text)) for text in texts)
+        for attempt in range(_TRIES):
+            drawn = self._draw(index, self._scene_number(index, attempt), reads=False)
+            if drawn is not None:
+                return len(drawn.chosen), sum(question.num_pieces for question in drawn.questions)
+        return 1, 0
 
-    def _draw(self, index: int) -> _Drawn:
+    def _check(self) -> None:
+        """Looks at a few scenes of each data set, before any work is done."""
+        asked: set[Task] = set()
+        for source in self._sources:
+            numbers = range(0, len(source), max(1, len(source) // _LOOKED_AT))
+            scenes = [source.scene(number) for number in numbers]
+            possible = [task for task in Task if any(can_ask(task, scene) for scene in scenes)]
+            tasks = set(possible) & self._weights.keys()
+            if not tasks:
+                raise UsageError(
+                    f"{source.name} can be asked {_listed(possible)}, and the mixture has {_listed(self._weights)} "
+                    "alone; add one of those to the mixture, or leave the set out of sets"
+                )
+            asked |= tasks
+            turns = any(scene.turns for scene in scenes)
+            if turns and Task.VQA in tasks and source.codec is not None and source.codec != self.codec:
+                raise UsageError(
+                    f"the text of {source.name} writes boxes as {source.codec}, and the model as {self.codec}; import "
+                    "it with the model's (import_set(..., codec=...)), or leave the set out"
+                )
+        missing = [task for task in self._weights if task not in asked]
+        if missing:
+            raise UsageError(
+                f"the mixture asks for {_listed(missing)}, but {_listed(self.names)} can be asked {_listed(asked)} "
+                f"alone; leave {_listed(missing)} out, or add a data set to sets"
+            )
+
+    def _scene_number(self, index: int, attempt: int) -> tuple[int, int]:
+        source, number = self._mixture[index]
+        if attempt:
+            rng = np.random.default_rng([*self._key, index, attempt])
+            number = int(rng.integers(len(self._sources[source])))
+        return source, number
+
+    def _frames(self, drawn: _Drawn) -> npt.NDArray[np.uint8]:
+        source = self._sources[drawn.source]
+        frames = source.frames(drawn.number, drawn.chosen)
+        return frames if drawn.pixels is None else move_camera(frames, source.background(drawn.number), drawn.pixels)
+
+    def _skip(self, number: tuple[int, int], error: ElysiumError) -> None:
+        self._skipped += 1
+        source = self._sources[number[0]]
+        logger.warning("a scene of %s (number %d) is passed over: %s", source.name, number[1], error)
+        if self._skipped >= _FEWEST_SKIPPED and self._skipped > _MOST_SKIPPED * self._made:
+            raise UsageError(
+                f"{self._skipped} scenes for {self._made} samples could not be read, the last one of {source.name}: "
+                f"{error}. Bring the pictures back, say where they are (training.image_roots), or import the set anew"
+            )
+
+    def _draw(self, index: int, place: tuple[int, int], *, reads: bool = True) -> _Drawn | None:
+        """Returns what is asked about a scene; None if there is nothing.
+
+        Args:
+            index: Of the sample.
+            place: Of the scene: number of its set, and its own in there.
+            reads: Looks into a video for its length if need be; else it is taken to be long enough.
+        """
         rng = np.random.default_rng([*self._key, index])
-        first = self._tasks[int(rng.choice(len(self._tasks), p=self._weights))]
-        record = self.records[int(rng.integers(len(self.records)))]
-        if _is_single(first):
-            chosen = [int(rng.integers(len(record.frames)))]
-        else:
-            chosen = sample_clip(rng, len(record.frames), self._phase.clip_frames, self._phase.clip_interval)
-        same_kind = [number for number, task in enumerate(self._tasks) if _is_single(task) == _is_single(first)]
-        shares = self._weights[same_kind] / self._weights[same_kind].sum()
-        others = self._siblings[tuple(record.frames)]
-        order = [record, *(others[i] for i in rng.permutation(len(others)) if others[i] is not record)]
+        source = self._sources[place[0]]
+        scene = source.scene(place[1])
+        possible = [task for task in self._weights if can_ask(task, scene)]
+        if not possible:
+            return None
+        first = self._choose(rng, possible)
+        things = [scene.things[number] for number in _order(rng, scene)]
+        length = scene.num_frames or (source.count(place[1]) if reads else _LONG)
+        chosen = self._choose_frames(rng, first, things[0] if things and first is not Task.VQA else None, length)
+        shown = [thing for thing in things if np.isfinite(thing.boxes[chosen]).all()]
         pixels, shifts = None, np.zeros((len(chosen), 2))
-        if self._phase.camera_motion and rng.random() < self._phase.camera_motion:
-            pixels = np.rint(sample_path(rng, _boxes(record, chosen)) * self._side).astype(np.int64)
+        if scene.moves and self._phase.camera_motion and rng.random() < self._phase.camera_motion:
+            pixels = np.rint(sample_path(rng, things[0].boxes[chosen]) * self._side).astype(np.int64)
             pixels = pixels.clip(-self._side, self._side)
             shifts = pixels / self._side
-        questions = []
+        runs = conversation_runs(scene.turns) if Task.VQA in possible else []
+        # Of the tasks that can be asked about these frames. A picture can be asked all that it has; a video either way.
+        kind = [
+            task
+            for task in possible
+            if (runs if task is Task.VQA else shown) and (length == 1 or _is_single(task) == _is_single(first))
+        ]
+        runs = [runs[number] for number in rng.permutation(len(runs))]
+        questions: list[Question] = []
         for number in range(self._phase.questions):
-            task = first if number == 0 else self._tasks[same_kind[int(rng.choice(len(same_kind), p=shares))]]
-            phrasing = int(rng.integers(len(PHRASINGS[task])))
-            asked = order[number % len(order)]
-            boxes, seen = seen_boxes(_boxes(asked, chosen), shifts)
-            questions.append(self._question(task, asked.object_description, boxes, seen, phrasing, rng))
-        return _Drawn(record, chosen, pixels, tuple(questions))
+            task = first if number == 0 else self._choose(rng, kind)
+            if task is Task.VQA:
+                if runs:
+                    questions.append(self._conversation(rng, runs.pop(), len(chosen)))
+                if not runs:
+                    kind = [other for other in kind if other is not Task.VQA]
+            else:
+                thing = shown[number % len(shown)]
+                boxes, seen = seen_boxes(thing.boxes[chosen], shifts)
+                phrasing = int(rng.integers(len(PHRASINGS[task])))
+                questions.append(self._question(task, thing.expression, boxes, seen, phrasing, rng))
+            if not kind:
+                break
+        return _Drawn(*place, chosen, pixels, tuple(questions))
+
+    def _choose(self, rng: np.random.Generator, tasks: Sequence[Task]) -> Task:
+        weights = np.array([self._weights[task] for task in tasks])
+        return tasks[int(rng.choice(len(tasks), p=weights / weights.sum()))]
+
+    def _choose_frames(self, rng: np.random.Generator, task: Task, thing: Thing | None, length: int) -> list[int]:
+        """Returns the frames that a task is asked about: of those that show the object, where one is asked for."""
+        there = None if thing is None else np.flatnonzero(np.isfinite(thing.boxes).all(axis=1))
+        if there is not None:
+            length = len(there)
+        if length == 1 or _is_single(task):
+            chosen = [int(rng.integers(length))]
+        else:
+            chosen = sample_clip(rng, length, self._phase.clip_frames, self._phase.clip_interval)
+        return chosen if there is None else there[chosen].tolist()
+
+    def _conversation(self, rng: np.random.Generator, turns: Sequence[Turn], num_frames: int) -> Question:
+        phrasing = int(rng.integers(len(SHORT_ANSWER)))
+        asked = [Turn(_asked(turn, SHORT_ANSWER[phrasing]), turn.answer) for turn in turns]
+        prompt = ask(Task.VQA, num_frames, question=asked[0].question, codec=self.codec)
+        return Question(Task.VQA, prompt, asked[0].answer, more=tuple(asked[1:]))
 
     def _question(
         self, task: Task, expression: str, boxes: FloatArray, seen: FloatArray, phrasing: int, rng: np.random.Generator
@@ -195,25 +348,41 @@ class TrackSamples:
             task, prompt, boxes_answer(boxes, self.codec), history, tuple(gone.tolist()) if gone.any() else ()
         )
 
-    def _background(self, record: TrackRecord) -> npt.NDArray[np.uint8]:
-        frames = np.stack([self._frame(name) for name in record.frames])
-        boxes = np.array([sibling.box for sibling in self._siblings[tuple(record.frames)]])
-        return mean_background(frames, boxes)
 
-    def _frame(self, name: str) -> npt.NDArray[np.uint8]:
-        found = self._frames.get(name)
-        if found is None:
-            try:
-                with Image.open(self.folder / name) as image:
-                    found = resize_frame(image, self._side)
-            except OSError as error:
-                raise ElysiumError(f"the frame {self.folder / name} cannot be read: {error}") from error
-            self._frames[name] = found
-        return found
+def can_ask(task: Task, scene: Scene) -> bool:
+    """Tells whether a task can be asked about a scene."""
+    if task is Task.VQA:
+        return bool(scene.turns)
+    return bool(scene.things) and (task in _SINGLE_FRAME or (scene.num_frames or _LONG) > 1)
 
 
-def _boxes(record: TrackRecord, chosen: list[int]) -> FloatArray:
-    return np.array([record.box[frame] for frame in chosen])
+def conversation_runs(turns: Sequence[Turn]) -> list[list[Turn]]:
+    """Returns a conversation in parts that are each asked as one: whole if it is not too long."""
+    runs: list[list[Turn]] = []
+    length = 0
+    for turn in turns:
+        pieces = len(_PIECES.findall(turn.question)) + len(_PIECES.findall(turn.answer))
+        if not runs or length + pieces > CONVERSATION:
+            runs.append([])
+            length = 0
+        runs[-1].append(turn)
+        length += pieces
+    return runs
+
+
+def _asked(turn: Turn, hint: str) -> str:
+    is_short = len(turn.answer.split()) <= _SHORT_WORDS and not turn.answer.rstrip().endswith(".")
+    return f"{turn.question}\n{hint}" if is_short else turn.question
+
+
+def _order(rng: np.random.Generator, scene: Scene) -> list[int]:
+    """Returns in which order a scene's objects are asked for."""
+    count, fixed = len(scene.things), 1 if scene.leads else 0
+    return [*range(fixed), *(fixed + int(number) for number in rng.permutation(count - fixed))]
+
+
+def _listed(words: Collection[str]) -> str:
+    return ", ".join(str(word) for word in words)
 
 
 def _is_single(task: Task) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from elysium.boxes import BoxCodec, FloatArray
 from elysium.inference.engine import Engine, Prompt
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
-from elysium.training.samples import Question, Sample, TrackSamples
+from elysium.training.samples import Question, Sample, TrainingSamples
 
 # Colours of the reports.
 _TRUE, _ANSWERED = (10, 160, 189), (224, 106, 0)
@@ -52,7 +52,7 @@ def selection_statistics(model: ElysiumForConditionalGeneration, pixel_values: T
 def draw_answers(
     model: ElysiumForConditionalGeneration,
     processor: ElysiumProcessor,
-    samples: TrackSamples,
+    samples: TrainingSamples,
     path: Path,
     most: int = 4,
 ) -> None:
@@ -91,7 +91,7 @@ def draw_answers(
     scratch.replace(path)
 
 
-def _boxes_asked(samples: TrackSamples, most: int) -> list[tuple[Sample, Question]]:
+def _boxes_asked(samples: TrainingSamples, most: int) -> list[tuple[Sample, Question]]:
     found = []
     for index in range(_LOOKED_THROUGH):
         sample = samples[index]

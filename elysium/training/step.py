@@ -23,8 +23,9 @@ from elysium.registry.tracking import PhaseRun, phase_run
 from elysium.training.mirror import Mirror, mirror_uri
 from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
 from elysium.training.processes import is_first, samples_per_step, wait_for_all, world_size
-from elysium.training.samples import TrackSamples
+from elysium.training.samples import TrainingSamples
 from elysium.training.shown import draw_answers
+from elysium.training.sources import check_sets, open_sources
 from elysium.training.trainer import LogMetrics, train_phase
 from elysium.training.zero import zero_settings
 
@@ -50,7 +51,7 @@ def _run(
     context: StepContext, name: str, make: Callable[[], tuple[ElysiumForConditionalGeneration, ElysiumProcessor]]
 ) -> StepResult:
     phase: PhaseSettings = getattr(context.settings.training, name)
-    _check_processes(phase)
+    _check(context.settings, phase)
     model, processor = make()
     data = context.inputs["snapshot"] / "data"
     started = time.monotonic()
@@ -106,7 +107,9 @@ def _train(
         set_token_budget(model, processor, part.num_visual_tokens or budget)
         freeze(model, part)
         title = f"{name}-tail" if number else name
-        samples = TrackSamples(data, title, part, processor.image_size, settings.seed, processor.codec)
+        side = processor.image_size
+        sources = open_sources(data, part, settings.training, side)
+        samples = TrainingSamples(sources, title, part, side, settings.seed, processor.codec)
         pictures = Pictures(model, processor, samples, output / "answers", done, run)
         log_metrics = None if run is None else _later(run.log_metrics, done)
         with _mirrored(settings, title, part, data, folder, fetch=fetch) as sent:
@@ -124,9 +127,10 @@ def _train(
     return history, max(lengths, key=lambda found: found.total)
 
 
-def _check_processes(phase: PhaseSettings) -> None:
-    """Refuses, before any weights are read, what these processes cannot share."""
+def _check(settings: Settings, phase: PhaseSettings) -> None:
+    """Refuses, before any weights are read, data sets that are not there and what these processes cannot share."""
     for part in phase.parts():
+        check_sets([name for name, weight in part.sets.items() if weight > 0], settings.training)
         samples_per_step(part, world_size())
         zero_settings(part)
 
@@ -159,7 +163,7 @@ class Pictures:
 
     model: ElysiumForConditionalGeneration
     processor: ElysiumProcessor
-    samples: TrackSamples
+    samples: TrainingSamples
     folder: Path
     steps_before: int
     run: PhaseRun | None
@@ -191,7 +195,7 @@ def train_folder(
         The curve.
     """
     phase: PhaseSettings = getattr(settings.training, name)
-    _check_processes(phase)
+    _check(settings, phase)
     model, processor = build_model(settings.model, settings.seed)
     history, _ = _train(model, processor, settings, name, phase, data, output, None, fetch=resume)
     if is_first():

@@ -33,7 +33,7 @@ from elysium.training.processes import (
     wait_for_all,
     world_size,
 )
-from elysium.training.samples import TrackSamples
+from elysium.training.samples import TrainingSamples
 from elysium.training.shown import selection_statistics
 from elysium.training.stopping import Signals, StopOnSignal, TrainingStopped
 from elysium.training.watch import Guard, Tally, duration
@@ -50,7 +50,7 @@ LogMetrics = Callable[[dict[str, float], int], None]
 def train_phase(
     model: ElysiumForConditionalGeneration,
     processor: ElysiumProcessor,
-    samples: TrackSamples,
+    samples: TrainingSamples,
     phase: PhaseSettings,
     folder: Path,
     seed: int,
@@ -88,10 +88,12 @@ def train_phase(
             f"questions={phase.questions} needs attention that takes a mask a token (sdpa or eager), but the model "
             f"runs {model.config.text_config._attn_implementation}; set questions to 1"
         )
+    config = model.config
+    each = config.num_patches if config.position_ids == "grid" else None
     supply = Supply(
         NumberedSamples(samples, num_samples),
         GroupedOrder(samples, num_samples, num_samples // phase.steps, seed, processor.tokens_per_frame),
-        Collator(processor, mark_tasks=True),
+        Collator(processor, mark_tasks=True, limit=config.max_positions, positions_per_frame=each),
         processor.decode,
     )
     loss = AnswerLoss(processor, phase.coordinate_smoothing)
@@ -100,7 +102,7 @@ def train_phase(
         # Compiled, plain attention is a few loops over masks of any form.
         model.set_attn_implementation("eager")
     try:
-        tally = Tally(Effort.of(CostModel(model.config), phase), peak_flops())
+        tally = Tally(Effort.of(CostModel(config), phase), peak_flops(), samples.names)
         rates = phase.learning_rates
         return fit(
             model, supply, phase, folder, seed, log_metrics, loss=loss, rates=rates, tally=tally, show=show, sent=sent
@@ -274,10 +276,10 @@ class _ResumableTrainer(Trainer):
         if self._loss is None or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         given = dict(inputs)
-        labels, tasks = given.pop("labels"), given.pop("tasks", None)
+        labels, tasks, sources = given.pop("labels"), given.pop("tasks", None), given.pop("sources", None)
         each = self._loss.of_labels(model(**given, use_cache=False).logits, labels)
         if tasks is not None:
-            self._tally.add(each.detach(), tasks, given["pixel_values"])
+            self._tally.add(each.detach(), tasks, given["pixel_values"], sources)
         if num_items_in_batch is None:
             return each.mean()
         # Counted over all processes, whose gradients are averaged.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from elysium.training.processes import rank, world_size
 _FEWEST, _MOST = 16, 64
 _LEAST_MEDIAN = 0.1
 _FEW_FRAMES = 16
+# What MLflow does not take in the name of a metric.
+_METRIC = re.compile(r"[^\w./ -]")
 
 
 class Tally:
@@ -36,37 +39,44 @@ class Tally:
     Args:
         effort: Of the phase; None leaves operations out.
         peak: Operations a second that a process's device can do; None leaves the share of them out.
+        sets: Names of the data sets that samples come from; one has no loss of its own.
 
     Attributes:
         frames: A few of the last batch; None before there is one.
     """
 
-    def __init__(self, effort: Effort | None = None, peak: float | None = None) -> None:
+    def __init__(self, effort: Effort | None = None, peak: float | None = None, sets: Sequence[str] = ()) -> None:
         self._effort, self._peak = effort, peak
+        self._sets = [f"loss_set_{_METRIC.sub('_', name)}" for name in sets] if len(sets) > 1 else []
         self._sums: Tensor | None = None
         self.frames: Tensor | None = None
 
-    def add(self, losses: Tensor, tasks: Tensor, frames: Tensor) -> None:
+    def add(self, losses: Tensor, tasks: Tensor, frames: Tensor, sources: Tensor | None = None) -> None:
         """Adds a batch.
 
         Args:
             losses: Of each label, in the order of the rows.
             tasks: Shape `(B, L)`, as `Collator` marks them.
             frames: Of all rows, shape `(F, 3, H, W)`.
+            sources: The data set of each row, shape `(B,)`; needed where there are several.
         """
         self.frames = frames[:_FEW_FRAMES]
-        # The tasks: sums of losses in the first row and how many in the second; then tokens, places, pairs and frames.
-        sums = torch.zeros(2, len(Task) + 2, device=losses.device)
-        labelled = tasks[:, 1:][tasks[:, 1:] >= 0]
-        sums[0].index_add_(0, labelled, losses.float())
-        sums[1].index_add_(0, labelled, torch.ones_like(losses, dtype=torch.float32))
+        # Tasks and sets: sums of losses in the first row, numbers in the second; then tokens, places, pairs and frames.
+        sums = torch.zeros(2, len(Task) + len(self._sets) + 2, device=losses.device)
+        is_labelled = tasks[:, 1:] >= 0
+        groups = [tasks[:, 1:][is_labelled]]
+        if self._sets and sources is not None:
+            groups.append(len(Task) + sources[:, None].expand_as(is_labelled)[is_labelled])
+        for group in groups:
+            sums[0].index_add_(0, group, losses.float())
+            sums[1].index_add_(0, group, torch.ones_like(losses, dtype=torch.float32))
         tokens = (tasks != PADDED).sum(1).float()
         sums[0, -2:] = torch.stack([tokens.sum(), tokens.new_tensor(tasks.numel())])
         sums[1, -2:] = torch.stack([tokens.square().sum(), tokens.new_tensor(len(frames))])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take(self, seconds: float) -> dict[str, float]:
-        """Returns the mean loss of each task, tokens and operations a second, the share of padding, and begins anew.
+        """Returns the mean loss of each task and set, tokens and operations a second, padding's share, and begins anew.
 
         `mfu` is the share of what the devices could compute (model FLOPs utilisation; Chowdhery et al., 2022, PaLM,
         appendix B).
@@ -82,9 +92,8 @@ class Tally:
             dist.all_reduce(self._sums)
         (*losses, tokens, places), (*counts, pairs, frames) = self._sums.tolist()
         self._sums = None
-        found = {
-            f"loss_{task.value}": loss / count for task, loss, count in zip(Task, losses, counts, strict=True) if count
-        }
+        names = [*(f"loss_{task.value}" for task in Task), *self._sets]
+        found = {name: loss / count for name, loss, count in zip(names, losses, counts, strict=True) if count}
         found |= {"tokens_per_second": tokens / seconds, "padding": 1 - tokens / places}
         if self._effort is not None:
             rate = self._effort.flops(tokens, pairs, frames) / seconds

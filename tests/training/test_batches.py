@@ -12,7 +12,8 @@ from elysium.model import build_model
 from elysium.prompts import Task, ask, boxes_answer
 from elysium.training.batches import Collator, GroupedOrder
 from elysium.training.losses import AnswerLoss
-from elysium.training.samples import Question, Sample, TrackSamples
+from elysium.training.samples import Question, Sample, TrainingSamples
+from elysium.training.sources import TrackSource
 
 SEVERAL = ("training.finetune.questions=3", "training.finetune.clip_interval=[1, 1]")
 
@@ -20,7 +21,7 @@ SEVERAL = ("training.finetune.questions=3", "training.finetune.clip_interval=[1,
 @pytest.fixture(scope="module")
 def supply(tmp_path_factory):
     folder = write_snapshot(tmp_path_factory.mktemp("snapshot"))
-    return TrackSamples(folder / "data", "finetune", settings(*SEVERAL).training.finetune, 32, 7)
+    return TrainingSamples([TrackSource(folder / "data", 32)], "finetune", settings(*SEVERAL).training.finetune, 32, 7)
 
 
 @pytest.fixture(scope="module")

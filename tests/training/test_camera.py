@@ -13,7 +13,8 @@ from elysium.prompts import Task, ask, boxes_answer
 from elysium.training.batches import Collator
 from elysium.training.camera import fill_gone, mean_background, move_camera, sample_path, seen_boxes
 from elysium.training.losses import ANYWHERE, AnswerLoss
-from elysium.training.samples import Question, Sample, TrackSamples
+from elysium.training.samples import Question, Sample, TrainingSamples
+from elysium.training.sources import TrackSource
 
 SIDE = 32
 
@@ -30,7 +31,7 @@ def snapshot(tmp_path_factory):
 
 def supply(snapshot, *overrides):
     phase = settings("training.finetune.coordinate_smoothing=1.0", *overrides).training.finetune
-    return TrackSamples(snapshot / "data", "finetune", phase, SIDE, 1)
+    return TrainingSamples([TrackSource(snapshot / "data", SIDE)], "finetune", phase, SIDE, 1)
 
 
 def test_an_object_is_seen_where_its_moved_box_says():

@@ -17,13 +17,16 @@ from elysium.training.effort import Effort
 from elysium.training.footprint import activations
 from elysium.training.phases import freeze
 from elysium.training.plan import divide_state, plan_phase
-from elysium.training.samples import TrackSamples
+from elysium.training.samples import TrainingSamples
+from elysium.training.sources import TrackSource
 
 GPU = "A100-SXM4-80GB"
 
 
 def real_batch(phase, folder, processor):
-    supply = TrackSamples(folder / "data", "finetune", phase, processor.image_size, 1)
+    supply = TrainingSamples(
+        [TrackSource(folder / "data", processor.image_size)], "finetune", phase, processor.image_size, 1
+    )
     return Collator(processor)([supply[0]])
 
 
@@ -96,8 +99,8 @@ def test_tokens_are_those_of_drawn_samples(snapshot):
     plan = plan_phase(chosen.model, chosen.training.finetune, 1, GPU)
     phase = chosen.training.finetune
     _, processor = build_model(chosen.model, 0)
-    supply = TrackSamples(snapshot / "data", "finetune", phase, 32, 1)
-    rows = [Collator(processor)([supply[index]])["input_ids"].shape[1] for index in range(200)]
+    supply = TrainingSamples([TrackSource(snapshot / "data", 32)], "finetune", phase, 32, 1)
+    rows = [Collator(processor)([supply[index]])["input_ids"].shape[1] for index in range(600)]
     assert not plan.is_estimated
     assert plan.tokens_per_step == pytest.approx(phase.batch_size * sum(rows) / len(rows), rel=0.1)
     assert max(rows) <= plan.longest_row

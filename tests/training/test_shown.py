@@ -9,8 +9,9 @@ from PIL import Image
 from training_data import settings, write_snapshot
 
 from elysium.model import VisualTokens, build_model
-from elysium.training.samples import TrackSamples
+from elysium.training.samples import TrainingSamples
 from elysium.training.shown import draw_answers, selection_statistics
+from elysium.training.sources import TrackSource
 from elysium.training.step import train_folder
 
 
@@ -51,7 +52,7 @@ def test_answers_are_drawn_beside_the_truth(snapshot, tmp_path):
     chosen = settings("training.finetune.mixture={sot: 1, video-reg: 1}", "training.finetune.clip_frames=[3, 3]")
     model, processor = build_model(chosen.model, 0)
     model.train()
-    samples = TrackSamples(snapshot / "data", "finetune", chosen.training.finetune, 32, 1)
+    samples = TrainingSamples([TrackSource(snapshot / "data", 32)], "finetune", chosen.training.finetune, 32, 1)
     for name in ("one.png", "two.png"):
         draw_answers(model, processor, samples, tmp_path / name)
     assert model.training

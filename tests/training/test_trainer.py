@@ -20,7 +20,8 @@ from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model, load_checkpoint
 from elysium.training.checkpoints import newest_checkpoint
 from elysium.training.phases import freeze
-from elysium.training.samples import TrackSamples
+from elysium.training.samples import TrainingSamples
+from elysium.training.sources import TrackSource
 from elysium.training.step import train_folder
 from elysium.training.trainer import train_phase
 
@@ -49,7 +50,7 @@ def train(snapshot, folder, *overrides, log=None):
     model, processor = build_model(chosen.model, 0)
     phase = chosen.training.finetune
     freeze(model, phase)
-    supply = TrackSamples(snapshot / "data", "finetune", phase, 32, 7, processor.codec)
+    supply = TrainingSamples([TrackSource(snapshot / "data", 32)], "finetune", phase, 32, 7, processor.codec)
     return model, train_phase(model, processor, supply, phase, folder, 7, log)
 
 

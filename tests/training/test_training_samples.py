@@ -7,7 +7,8 @@ from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model
 from elysium.prompts import Task
 from elysium.training.phases import check_lengths, freeze, set_token_budget
-from elysium.training.samples import TrackSamples, drift, sample_clip
+from elysium.training.samples import TrainingSamples, drift, sample_clip
+from elysium.training.sources import TrackSource
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def snapshot(tmp_path_factory):
 
 def samples(snapshot, *overrides, seed=1, name="finetune"):
     phase = getattr(settings(*overrides).training, name)
-    return TrackSamples(snapshot / "data", name, phase, 32, seed)
+    return TrainingSamples([TrackSource(snapshot / "data", 32)], name, phase, 32, seed)
 
 
 def test_frames_and_intervals_are_uniform_as_in_the_paper():
@@ -135,7 +136,7 @@ def test_questions_are_put_in_several_ways(snapshot):
 
 
 def test_questions_that_records_cannot_answer_are_refused(snapshot):
-    with pytest.raises(ElysiumError, match="leave vqa out"):
+    with pytest.raises(ElysiumError, match=r"tracks can be asked sot, .* and the mixture has vqa alone"):
         samples(snapshot, "training.finetune.mixture={vqa: 1.0}")
 
 

@@ -83,6 +83,17 @@ def test_the_mean_loss_of_each_task_over_several_batches():
     assert tally.take(1.0) == {}
 
 
+def test_the_mean_loss_of_each_data_set():
+    tally = Tally(sets=["refcoco+", "tracks"])
+    tasks = torch.tensor([[NO_TASK, 0, 2], [NO_TASK, NO_TASK, 3], [NO_TASK, 1, PADDED]])
+    tally.add(torch.tensor([1.0, 2.0, 4.0, 8.0]), tasks, torch.zeros(1, 3, 8, 8), torch.tensor([1, 0, 1]))
+    found = tally.take(1.0)
+    # MLflow takes no plus sign in a name.
+    assert found["loss_set_refcoco_"] == 4.0
+    assert found["loss_set_tracks"] == pytest.approx(11 / 3)
+    assert found["padding"] == pytest.approx(1 / 9)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 1.5])
 def test_the_losses_of_labels_make_the_loss(processor, smoothing):
     batch = Collator(processor)([sample(Task.REC), sample(Task.REG)])
