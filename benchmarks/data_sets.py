@@ -6,7 +6,8 @@ Run it from the repository's root after `make install`:
 
 The tracks are made up: as many as ElysiumTrack-1M holds, each as long as its lines are on average (2.7 kB). Everything
 is measured in a process of its own that has imported what it needs: seconds to open; the largest resident set (VmHWM)
-less that of a process that only imports, which counts pages of the mapped file too; records a second in random order.
+less that of a process that only imports, which counts pages of the mapped file too; records a second in random order,
+and samples of training whose lengths are found a second, which reads their records in the order of a shuffle.
 Then workers are forked that read on, and the memory that each has for itself is asked for. The list takes about 10 GB
 for a million records: --listed gives it fewer. The last line is JSON.
 """
@@ -37,9 +38,12 @@ _COMMON = """
     import json, os, re, sys, time
     from pathlib import Path
     import numpy as np
+    from elysium.config import PhaseSettings, load_settings
     from elysium.data.records import TrackRecord, read_jsonl
     from elysium.data.sets.schema import import_pyarrow
     from elysium.data.sets.store import SetReader
+    from elysium.training.samples import TrainingSamples
+    from elysium.training.sources import open_sources
     import_pyarrow()
     path, reads = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -76,6 +80,14 @@ _READER = """
         if count == 20 * reads:
             break
     figures["records_a_second_in_order"] = count / (time.monotonic() - started)
+    phase = PhaseSettings(steps=1, learning_rate=1, mixture={"sot": 1, "rsot": 1}, sets={path.parent.name: 1})
+    training = load_settings("nano", [f"training.sets_folder={path.parent.parent}"]).training
+    samples = TrainingSamples(open_sources(path.parent, phase, training, 64), "finetune", phase, 64, 0)
+    samples.size(0)
+    started = time.monotonic()
+    for number in range(5 * reads):
+        samples.size(number)
+    figures["lengths_of_samples_a_second"] = 5 * reads / (time.monotonic() - started)
     print(json.dumps({"records": len(records), **figures}))
 """
 _LIST = """

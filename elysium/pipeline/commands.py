@@ -65,7 +65,9 @@ def run_command(
     if resume is not None and workspace is not None:
         raise UsageError("--resume names the run already; leave --workspace out")
     place = Workspace.at(find_run(resume) if resume is not None else workspace or new_run())
-    place.settings(preset, overrides, keep=True)
+    settings = place.settings(preset, overrides, keep=True)
+    for row in STEPS:
+        row.check(settings)
 
     def say(line: str) -> None:
         click.echo(line, err=True)

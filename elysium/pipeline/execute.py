@@ -49,12 +49,13 @@ class Outcome:
 
 
 def step_key(step: Step, settings: Settings, inputs: dict[str, Manifest]) -> str:
-    """Returns the digest of all that decides a step's result: its settings and its inputs' contents."""
+    """Returns the digest of all that decides a step's result: its settings and the contents of what it reads."""
     return digest_of(
         {
             "step": step.name,
             "settings": section_values(settings, step.sections),
             "inputs": {name: manifest.digest for name, manifest in inputs.items()},
+            "outside": step.outside_digests(settings),
         }
     )
 

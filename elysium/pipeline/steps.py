@@ -105,6 +105,8 @@ class Step:
         role: Which container image carries its needs.
         resources: What it asks of the machine.
         multi_node: Whether it can spread over several nodes.
+        outside: Module that knows what the step reads beside its inputs, given the settings and its name: `digests`
+            returns the digest of each by name, `check` raises UsageError if one is missing. None reads nothing.
     """
 
     name: str
@@ -117,14 +119,30 @@ class Step:
     role: Role = "curator"
     resources: Resources = Resources()
     multi_node: bool = False
+    outside: str | None = None
 
     def load(self) -> StepFunction:
         """Imports and returns the step's function."""
-        module, _, name = self.function.partition(":")
-        function: StepFunction = getattr(import_module(module), name)
+        function: StepFunction = _imported(self.function)
         return function
 
+    def outside_digests(self, settings: Settings) -> dict[str, str]:
+        """Returns the digest of each thing that the step reads beside its inputs, by name."""
+        found: dict[str, str] = _imported(f"{self.outside}:digests")(settings, self.name) if self.outside else {}
+        return found
 
+    def check(self, settings: Settings) -> None:
+        """Raises UsageError if something that the step reads beside its inputs is missing."""
+        if self.outside:
+            _imported(f"{self.outside}:check")(settings, self.name)
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+_OUTSIDE = "elysium.training.outside"
 _TRAINER = Resources(cpu=8, memory_gib=64, gpu=1, seconds=24 * 3600, retries=3, grace_seconds=300)
 
 STEPS: tuple[Step, ...] = (
@@ -183,6 +201,7 @@ STEPS: tuple[Step, ...] = (
         role="trainer",
         resources=_TRAINER,
         multi_node=True,
+        outside=_OUTSIDE,
     ),
     Step(
         name="pretrain",
@@ -195,6 +214,7 @@ STEPS: tuple[Step, ...] = (
         role="trainer",
         resources=_TRAINER,
         multi_node=True,
+        outside=_OUTSIDE,
     ),
     Step(
         name="finetune",
@@ -207,6 +227,7 @@ STEPS: tuple[Step, ...] = (
         role="trainer",
         resources=_TRAINER,
         multi_node=True,
+        outside=_OUTSIDE,
     ),
     Step(
         name="evaluate",

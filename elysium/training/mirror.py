@@ -15,6 +15,7 @@ from elysium.data.storage import Entry, WritableStorage, writable_storage
 from elysium.errors import ElysiumError
 from elysium.pipeline.workspace import publish_folder, sha256
 from elysium.training.checkpoints import COMPLETE, KEPT, checkpoint_step, newest_checkpoint
+from elysium.training.outside import digests
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def mirror_uri(settings: Settings, name: str, phase: PhaseSettings, data: Path) 
         "phase": phase.model_dump(mode="json", exclude={"tail"}),
         "seed": settings.seed,
         "data": sha256(data / "train.jsonl"),
+        "reads": digests(settings, name.removesuffix("-tail"), starts=True),
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return f"{root}/{name}-{digest}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from elysium.boxes import FloatArray
 
 _BLOCK = 4096
+# Groups of records that are read at a time: so many are shuffled into one another.
+WINDOW = 64
 _ROUNDS = 8
 _MASK = (1 << 64) - 1
 
@@ -25,10 +28,14 @@ class Mixture:
         sizes: Records of each set, at least 1.
         shares: Of each set, as `mixture_shares` gives them.
         key: Of the draw.
+        groups: Records that each set reads at a time; 1 by default.
     """
 
-    def __init__(self, sizes: Sequence[int], shares: FloatArray, key: Sequence[int]) -> None:
+    def __init__(
+        self, sizes: Sequence[int], shares: FloatArray, key: Sequence[int], groups: Sequence[int] | None = None
+    ) -> None:
         self._sizes = list(sizes)
+        self._groups = list(groups or [1] * len(self._sizes))
         self._shares = shares
         self._key = list(key)
         # Of each set, the samples before a block; as far as blocks were asked for.
@@ -42,7 +49,8 @@ class Mixture:
         chosen = int(sets[place])
         drawn = int(self._count_before(block)[chosen]) + int(np.count_nonzero(sets[:place] == chosen))
         epoch, position = divmod(drawn, self._sizes[chosen])
-        return chosen, shuffled(position, self._sizes[chosen], (*self._key, chosen, epoch))
+        key = (*self._key, chosen, epoch)
+        return chosen, shuffled_in_groups(position, self._sizes[chosen], self._groups[chosen], key)
 
     def _sets(self, block: int) -> npt.NDArray[np.int64]:
         if self._block[0] != block:
@@ -75,7 +83,29 @@ def mixture_shares(sizes: Sequence[int], weights: Sequence[float], temperature: 
     return whole
 
 
-def shuffled(position: int, size: int, key: Sequence[int]) -> int:
+def shuffled_in_groups(position: int, size: int, group: int, key: tuple[int, ...]) -> int:
+    """Returns where `position` goes in a shuffle that comes back to a group of places only for a while.
+
+    All groups are shuffled, then the places of every 64 groups among themselves. Who reads a file a group of rows at a
+    time reads each group once, and keeps 64 of them. What is left behind the last whole group comes last.
+
+    Args:
+        position: In [0, size).
+        size: At least 1.
+        group: Places that belong together: each multiple of it begins a group.
+        key: Each key is another shuffle.
+    """
+    count = size // group
+    if group == 1 or count <= WINDOW:
+        return shuffled(position, size, key)
+    if position >= count * group:
+        return count * group + shuffled(position - count * group, size - count * group, key)
+    window, inner = divmod(position, WINDOW * group)
+    inner = shuffled(inner, min(WINDOW, count - window * WINDOW) * group, (*key, window))
+    return shuffled(window * WINDOW + inner // group, count, key) * group + inner % group
+
+
+def shuffled(position: int, size: int, key: tuple[int, ...]) -> int:
     """Returns where `position` goes in a shuffle of `size` places; nothing of it is held in memory.
 
     A Feistel network permutes the numbers below a power of four; one that leads out of the shuffle is sent through it
@@ -88,14 +118,18 @@ def shuffled(position: int, size: int, key: Sequence[int]) -> int:
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     low = (1 << half) - 1
-    keys = [int(word) for word in np.random.SeedSequence(list(key)).generate_state(_ROUNDS, dtype=np.uint64)]
     while True:
         left, right = position >> half, position & low
-        for word in keys:
+        for word in _round_keys(key):
             left, right = right, left ^ (_mix(right ^ word) & low)
         position = left << half | right
         if position < size:
             return position
+
+
+@functools.lru_cache(maxsize=256)
+def _round_keys(key: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(word) for word in np.random.SeedSequence(key).generate_state(_ROUNDS, dtype=np.uint64))
 
 
 def _mix(value: int) -> int:

@@ -166,7 +166,7 @@ class TrainingSamples:
         self._key = (seed, zlib.crc32(name.encode()))
         sizes, weights = [len(source) for source in sources], [phase.sets[source.name] for source in sources]
         self.shares = mixture_shares(sizes, weights, phase.temperature)
-        self._mixture = Mixture(sizes, self.shares, self._key)
+        self._mixture = Mixture(sizes, self.shares, self._key, [source.group for source in sources])
         self._made, self._skipped = 0, 0
         self._check()
 

@@ -16,7 +16,8 @@ from elysium.boxes import BoxCodec, FloatArray
 from elysium.config import PhaseSettings, TrainingSettings
 from elysium.config.training import OWN_TRACKS
 from elysium.data.records import TrackRecord, read_jsonl
-from elysium.errors import ElysiumError, UsageError
+from elysium.data.sets.store import ROW_GROUP, SetReader
+from elysium.errors import ElysiumError
 from elysium.model.frames import resize_frame
 from elysium.training.camera import mean_background
 
@@ -82,6 +83,10 @@ class Source(Protocol):
         """How boxes in the text of turns are written; None where there are none."""
 
     @property
+    def group(self) -> int:
+        """How many scenes are read at a time."""
+
+    @property
     def skips(self) -> bool:
         """Whether a scene whose frames cannot be read may be passed over."""
 
@@ -117,6 +122,7 @@ class TrackSource:
 
     name = OWN_TRACKS
     codec = None
+    group = 1
     # What the snapshot's gate has let pass is whole, or was damaged since.
     skips = False
 
@@ -177,10 +183,9 @@ class SetSource:
     """
 
     skips = True
+    group = ROW_GROUP
 
     def __init__(self, name: str, folder: Path, side: int, root: str | None = None) -> None:
-        from elysium.data.sets.store import SetReader
-
         self.name = name
         self._side = side
         self._records = SetReader(folder, root)
@@ -247,35 +252,14 @@ def open_sources(data: Path, phase: PhaseSettings, training: TrainingSettings, s
         side: Pixels that frames are resized to.
 
     Raises:
-        UsageError: If a set was not imported; the message names all that are missing.
-        ElysiumError: If one is damaged, or there is no training record.
+        ElysiumError: If a set is missing or damaged, or there is no training record.
     """
-    chosen = sorted(name for name, weight in phase.sets.items() if weight > 0)
-    check_sets(chosen, training)
     return [
         TrackSource(data, side)
         if name == OWN_TRACKS
         else SetSource(name, Path(training.sets_folder) / name, side, training.image_roots.get(name))
-        for name in chosen
+        for name in sorted(name for name, weight in phase.sets.items() if weight > 0)
     ]
-
-
-def check_sets(names: Sequence[str], training: TrainingSettings) -> None:
-    """Looks for the imports of data sets.
-
-    Raises:
-        UsageError: If one is missing, with how to make it or do without.
-    """
-    from elysium.data.sets.store import DATA
-
-    folder = Path(training.sets_folder)
-    missing = [name for name in names if name != OWN_TRACKS and not (folder / name / DATA).is_file()]
-    if missing:
-        raise UsageError(
-            f"the mixture names data sets that are not in {folder}: {', '.join(missing)}. Import each with "
-            f"`elysium data import NAME … --output {folder}/NAME`, name another folder with training.sets_folder, or "
-            f"leave them out (training.PHASE.sets={{{OWN_TRACKS}: 1}} trains on the run's own tracks alone)"
-        )
 
 
 def _boxes(boxes: Sequence[Sequence[float] | None]) -> FloatArray:

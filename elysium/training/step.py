@@ -21,11 +21,12 @@ from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import publish_folder, write_atomic
 from elysium.registry.tracking import PhaseRun, phase_run
 from elysium.training.mirror import Mirror, mirror_uri
+from elysium.training.outside import check, digests
 from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
 from elysium.training.processes import is_first, samples_per_step, wait_for_all, world_size
 from elysium.training.samples import TrainingSamples
 from elysium.training.shown import draw_answers
-from elysium.training.sources import check_sets, open_sources
+from elysium.training.sources import open_sources
 from elysium.training.trainer import LogMetrics, train_phase
 from elysium.training.zero import zero_settings
 
@@ -51,12 +52,13 @@ def _run(
     context: StepContext, name: str, make: Callable[[], tuple[ElysiumForConditionalGeneration, ElysiumProcessor]]
 ) -> StepResult:
     phase: PhaseSettings = getattr(context.settings.training, name)
-    _check(context.settings, phase)
+    _check(context.settings, name)
     model, processor = make()
     data = context.inputs["snapshot"] / "data"
     started = time.monotonic()
     with phase_run(context, name) as run:
-        run.log_params({**phase.model_dump(mode="json"), "data": _data_hash(context)})
+        reads = digests(context.settings, name)
+        run.log_params({**phase.model_dump(mode="json"), "data": _data_hash(context), "reads": reads})
         history, longest = _train(model, processor, context.settings, name, phase, data, context.output, run)
         mlflow_run = run.run_id
     parts = phase.parts()
@@ -127,10 +129,11 @@ def _train(
     return history, max(lengths, key=lambda found: found.total)
 
 
-def _check(settings: Settings, phase: PhaseSettings) -> None:
+def _check(settings: Settings, name: str) -> None:
     """Refuses, before any weights are read, data sets that are not there and what these processes cannot share."""
+    check(settings, name)
+    phase: PhaseSettings = getattr(settings.training, name)
     for part in phase.parts():
-        check_sets([name for name, weight in part.sets.items() if weight > 0], settings.training)
         samples_per_step(part, world_size())
         zero_settings(part)
 
@@ -195,7 +198,7 @@ def train_folder(
         The curve.
     """
     phase: PhaseSettings = getattr(settings.training, name)
-    _check(settings, phase)
+    _check(settings, name)
     model, processor = build_model(settings.model, settings.seed)
     history, _ = _train(model, processor, settings, name, phase, data, output, None, fetch=resume)
     if is_first():

@@ -83,6 +83,21 @@ def test_settings_of_other_sections_do_not_matter(place):
     assert run_step(place, ROW, place.settings(overrides=("evaluate.batch_size=3",))).skipped
 
 
+def digests(settings, name):
+    """What a step reads beside its inputs."""
+    return {name: os.environ["OUTSIDE"]}
+
+
+def test_what_is_read_beside_the_inputs_matters(place, monkeypatch):
+    reads = dataclasses.replace(ROW, outside="test_execute")
+    settings = place.settings("nano")
+    skipped = []
+    for content in ("old", "old", "new"):
+        monkeypatch.setenv("OUTSIDE", content)
+        skipped.append(run_step(place, reads, settings).skipped)
+    assert skipped == [False, True, False]
+
+
 def test_a_damaged_output_is_made_again(place):
     run_step(place, ROW, place.settings())
     (place.folder(ROW) / "second").write_text("seed 8")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -21,7 +22,8 @@ from elysium.errors import UsageError
 from elysium.model import build_model
 from elysium.prompts import SHORT_ANSWER, Task
 from elysium.training.batches import Collator
-from elysium.training.mixture import Mixture, mixture_shares, shuffled
+from elysium.training.mixture import WINDOW, Mixture, mixture_shares, shuffled, shuffled_in_groups
+from elysium.training.outside import digests
 from elysium.training.samples import TrainingSamples
 from elysium.training.sources import SetSource, open_sources
 from elysium.training.step import train_folder
@@ -36,6 +38,24 @@ def test_a_shuffle_gives_every_place_once(size):
     assert [sorted(order) for order in orders] == [list(range(size))] * 2
     if size > 3:
         assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize(("size", "group"), [(1000, 1), (1000, 10), (1003, 10), (640, 10), (6411, 100), (650, 10)])
+def test_a_shuffle_in_groups_gives_every_place_once(size, group):
+    order = [shuffled_in_groups(place, size, group, (4,)) for place in range(size)]
+    assert sorted(order) == list(range(size))
+    assert order != [shuffled_in_groups(place, size, group, (5,)) for place in range(size)]
+
+
+def test_a_shuffle_in_groups_reads_each_group_in_one_go():
+    order = np.array([shuffled_in_groups(place, 100_000, 128, (4,)) for place in range(100_000)])
+    first, last = {}, {}
+    for place, record in enumerate(order[: 100_000 // 128 * 128]):
+        first.setdefault(record // 128, place)
+        last[record // 128] = place
+    assert max(last[number] - first[number] for number in first) < WINDOW * 128
+    # Neighbours are far apart all the same.
+    assert np.median(np.abs(np.diff(order))) > 100_000 / 10
 
 
 def test_a_shuffle_is_uniform():
@@ -250,8 +270,16 @@ def test_sets_that_were_not_imported_are_named_before_anything_starts(folder, da
         main([*command, "--set", f"training.sets_folder={folder}"])
     told = capsys.readouterr().err
     assert "not in" in told
-    assert "grit, gqa" in told
+    assert "gqa, grit" in told
     assert "elysium data import" in told
+
+
+def test_a_run_whose_sets_are_missing_ends_before_its_first_step(tmp_path, capsys):
+    command = ["pipeline", "run", "--workspace", str(tmp_path / "run"), "--set", "training.pretrain.sets={gqa: 1}"]
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "training.pretrain.sets names data sets that are not in sets: gqa" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "raw").exists()
 
 
 @pytest.mark.parametrize("weights", ["{tracks: -1}", "{tracks: 0}", "{tracks: .nan}", "{../x: 1}"])
@@ -301,3 +329,22 @@ def test_a_set_is_read_from_where_its_pictures_are_now(folder, tmp_path):
     (tmp_path / "moved").symlink_to(folder / "images")
     source = SetSource("found", folder / "found", SIDE, str(tmp_path / "moved"))
     assert source.frames(3, [0]).shape == (1, SIDE, SIDE, 3)
+
+
+def test_a_phase_is_another_one_when_a_set_or_the_start_is(folder, tmp_path):
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "weights").write_text("old")
+    chosen, _ = phase_of(folder, "{tracks: 1, chat: 2, found: 0}", "{rec: 1, vqa: 1}", f"model.init_from={start}")
+    before = digests(chosen, "finetune")
+    assert set(before) == {"sets.chat"}
+    first = digests(chosen, "warmup")
+    assert set(first) == {"model.init_from"}
+    (start / "weights").write_text("new")
+    assert digests(chosen, "warmup") != first
+    assert digests(chosen, "finetune") == before
+    assert digests(chosen, "finetune", starts=True) == {**before, **digests(chosen, "warmup")}
+    copy = shutil.copytree(folder / "found", tmp_path / "sets" / "chat")
+    assert copy.is_dir()
+    moved, _ = phase_of(tmp_path / "sets", "{tracks: 1, chat: 2}", "{rec: 1}")
+    assert digests(moved, "finetune")["sets.chat"] != before["sets.chat"]

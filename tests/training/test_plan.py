@@ -107,7 +107,8 @@ def test_tokens_are_those_of_drawn_samples(snapshot):
 
 
 def test_the_papers_run_is_planned_without_its_tokenizer():
-    chosen = load_settings("vicuna-7b")
+    following = "training.finetune.mixture={sot: 1, rsot: 1, video-reg: 1, rec: 1, reg: 1, vqa: 0}"
+    chosen = load_settings("vicuna-7b", [following])
     plan = plan_phase(chosen.model, chosen.training.finetune, 32, "NVIDIA " + GPU, price=2.0, utilisation=0.5)
     assert plan.is_estimated
     # PROTOCOL §2: SOT over 8 frames is 277 text tokens beside 8 x 108 visual ones.

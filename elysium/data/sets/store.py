@@ -25,7 +25,8 @@ _VERSION = "1"
 # Rows that reading one of them decodes. Fewer make single reads faster and the file's directory longer.
 ROW_GROUP = 128
 _BUFFER = 32 * ROW_GROUP
-_KEPT_GROUPS = 8
+# Training comes back to 64 of them for a while (`elysium.training.mixture`).
+_KEPT_GROUPS = 72
 
 
 class SetWriter:
