@@ -249,6 +249,7 @@ class _ResumableTrainer(Trainer):
         self._order = order
         self._loss = loss
         self._rates = rates
+        self._by_task: torch.Tensor | None = None
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Returns the library's optimiser, with groups of their own for parts that have a rate of their own."""
@@ -279,7 +280,7 @@ class _ResumableTrainer(Trainer):
         labels, tasks, sources = given.pop("labels"), given.pop("tasks", None), given.pop("sources", None)
         each = self._loss.of_labels(model(**given, use_cache=False).logits, labels)
         if tasks is not None:
-            self._tally.add(each.detach(), tasks, given["pixel_values"], sources)
+            self._by_task = self._tally.add(each.detach(), tasks, given["pixel_values"], sources)
         if num_items_in_batch is None:
             return each.mean()
         # Counted over all processes, whose gradients are averaged.
@@ -289,7 +290,7 @@ class _ResumableTrainer(Trainer):
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         # Every step and not only the logged ones: no checkpoint may be written from weights that this loss spoiled.
         whole = float(loss) * self.current_gradient_accumulation_steps
-        self._guard.check(whole, self.state.global_step + 1, inputs)
+        self._guard.check(whole, self.state.global_step + 1, inputs, self._by_task)
         return loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -51,8 +51,8 @@ class Tally:
         self._sums: Tensor | None = None
         self.frames: Tensor | None = None
 
-    def add(self, losses: Tensor, tasks: Tensor, frames: Tensor, sources: Tensor | None = None) -> None:
-        """Adds a batch.
+    def add(self, losses: Tensor, tasks: Tensor, frames: Tensor, sources: Tensor | None = None) -> Tensor:
+        """Adds a batch, and returns its losses summed by task and how many labels each has, `(2, num_tasks)`.
 
         Args:
             losses: Of each label, in the order of the rows.
@@ -74,6 +74,7 @@ class Tally:
         sums[0, -2:] = torch.stack([tokens.sum(), tokens.new_tensor(tasks.numel())])
         sums[1, -2:] = torch.stack([tokens.square().sum(), tokens.new_tensor(len(frames))])
         self._sums = sums if self._sums is None else self._sums + sums
+        return sums[:, : len(Task)]
 
     def take(self, seconds: float) -> dict[str, float]:
         """Returns the mean loss of each task and set, tokens and operations a second, padding's share, and begins anew.
@@ -106,8 +107,10 @@ class Tally:
 class Guard:
     """Stops training at a loss that is no number or that jumps, and saves the batch for people to look at.
 
+    A batch is compared with what its tasks' losses were: one of conversations has another loss than one of boxes.
+
     Args:
-        jump: A loss may be so many times the median of the last 64 steps, or of 0.1 if that is more.
+        jump: A loss may be so many times what it was: the median of the last 64 of each task, or 0.1 if that is more.
         folder: Where the batch goes.
         decode: Token ids to text; None leaves texts out.
     """
@@ -116,23 +119,39 @@ class Guard:
         self._jump = jump
         self._folder = folder
         self._decode = decode
-        self._before: deque[float] = deque(maxlen=_MOST)
+        self._before: dict[int, deque[float]] = {}
 
-    def check(self, loss: float, step: int, batch: Mapping[str, Any]) -> None:
-        """Looks at the loss of a step.
+    def check(self, loss: float, step: int, batch: Mapping[str, Any], tasks: Tensor | None = None) -> None:
+        """Looks at the loss of a batch.
+
+        Args:
+            loss: Of the batch.
+            step: Its number.
+            batch: What is saved.
+            tasks: Losses summed by task and how many each has, shape `(2, num_tasks)`; without it there is one task.
 
         Raises:
             ElysiumError: If training must not go on from it.
         """
-        usual = max(statistics.median(self._before), _LEAST_MEDIAN) if len(self._before) >= _FEWEST else math.inf
-        if math.isfinite(loss) and loss <= self._jump * usual:
-            self._before.append(loss)
+        sums, counts = ([loss], [1.0]) if tasks is None else tasks.tolist()
+        means = {task: total / count for task, (total, count) in enumerate(zip(sums, counts, strict=True)) if count}
+        usual = {
+            task: max(statistics.median(self._before[task]), _LEAST_MEDIAN)
+            for task in means
+            if len(self._before.get(task, ())) >= _FEWEST
+        }
+        share = sum(counts[task] for task in usual)
+        found = sum(counts[task] * means[task] for task in usual) / share if share else 0.0
+        before = sum(counts[task] * usual[task] for task in usual) / share if share else math.inf
+        if math.isfinite(loss) and not found > self._jump * before:
+            for task, mean in means.items():
+                self._before.setdefault(task, deque(maxlen=_MOST)).append(mean)
             return
-        what = f"; before, it was {usual:.3g}" if math.isfinite(usual) else ""
+        what = f"; before, it was {before:.3g}" if share else ""
         place = self._save(loss, step, batch)
         raise ElysiumError(
-            f"the loss is {loss:.4g} at step {step}{what}; its batch is in {place}; look at it, lower the learning "
-            "rate, or allow more with max_loss_jump; the checkpoint before is kept"
+            f"the loss is {found if share else loss:.4g} at step {step}{what}; its batch is in {place}; look at it, "
+            "lower the learning rate, or allow more with max_loss_jump; the checkpoint before is kept"
         )
 
     def _save(self, loss: float, step: int, batch: Mapping[str, Any]) -> Path:

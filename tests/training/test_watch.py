@@ -127,6 +127,19 @@ def test_a_jump_of_the_loss_stops_and_leaves_its_batch(tmp_path):
     assert json.loads((place / "batch.json").read_text()) == {"step": 41, "loss": "9.0", "rows": ["1 2 3"]}
 
 
+def test_a_batch_is_compared_with_its_own_tasks(tmp_path):
+    watch = guard(tmp_path)
+    boxes, both, words = ([[0.2, 0.0], [1.0, 0.0]], [[0.2, 12.0], [1.0, 3.0]], [[0.0, 4.0], [0.0, 1.0]])
+    for step in range(40):
+        watch.check(0.2, step, BATCH, torch.tensor(boxes))
+    # A task that is new has no measure yet, and a usual one none that it is far above.
+    for step in range(40, 60):
+        watch.check(3.0, step, BATCH, torch.tensor(both))
+    watch.check(4.0, 60, BATCH, torch.tensor(words))
+    with pytest.raises(ElysiumError, match=r"the loss is 4 at step 61; before, it was 0\.2"):
+        watch.check(4.0, 61, BATCH, torch.tensor([[4.0, 0.0], [1.0, 0.0]]))
+
+
 def test_first_steps_and_small_losses_may_jump(tmp_path):
     watch = guard(tmp_path)
     watch.check(0.01, 0, BATCH)
