@@ -26,8 +26,8 @@ def train() -> None:
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    required=True,
-    help="Folder with train.jsonl and its frames, e.g. RUN/snapshot/data.",
+    default=None,
+    help="Folder with train.jsonl and its frames, e.g. RUN/snapshot/data; not for recipes of imported sets alone.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="For model/ and the curve."
@@ -39,7 +39,7 @@ def train() -> None:
 @json_option
 def run_command(
     recipe: str,
-    data: Path,
+    data: Path | None,
     output: Path,
     init_from: str | None,
     resume: bool,

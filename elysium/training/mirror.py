@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _MOST_BYTES = 1 << 50
 
 
-def mirror_uri(settings: Settings, name: str, phase: PhaseSettings, data: Path) -> str | None:
+def mirror_uri(settings: Settings, name: str, phase: PhaseSettings, data: Path | None) -> str | None:
     """Returns where a phase's checkpoints are copied to; None where they are not.
 
     What decides the weights is in the address, so that no run goes on from another one's state.
@@ -31,7 +31,7 @@ def mirror_uri(settings: Settings, name: str, phase: PhaseSettings, data: Path) 
         settings: With `checkpoints.mirror`.
         name: Of the phase.
         phase: Its settings.
-        data: With `train.jsonl`.
+        data: With `train.jsonl`, if the phase learns from it.
     """
     root = settings.checkpoints.mirror
     if root is None:
@@ -42,7 +42,7 @@ def mirror_uri(settings: Settings, name: str, phase: PhaseSettings, data: Path) 
         "model": settings.model.model_dump(mode="json"),
         "phase": phase.model_dump(mode="json", exclude={"tail"}),
         "seed": settings.seed,
-        "data": sha256(data / "train.jsonl"),
+        "data": None if data is None else sha256(data / "train.jsonl"),
         "reads": digests(settings, name.removesuffix("-tail"), starts=True),
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from elysium.config import PhaseSettings, TrainingSettings
 from elysium.config.training import OWN_TRACKS
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.data.sets.store import ROW_GROUP, SetReader
-from elysium.errors import ElysiumError
+from elysium.errors import ElysiumError, UsageError
 from elysium.model.frames import resize_frame
 from elysium.training.camera import mean_background
 
@@ -242,23 +242,29 @@ class _KeptFrames:
         return found
 
 
-def open_sources(data: Path, phase: PhaseSettings, training: TrainingSettings, side: int) -> list[Source]:
+def open_sources(data: Path | None, phase: PhaseSettings, training: TrainingSettings, side: int) -> list[Source]:
     """Opens the data sets that a phase's samples come from, in the order of their names.
 
     Args:
-        data: Folder with the run's own track records.
+        data: Folder with the run's own track records; None if the phase has no use for them.
         phase: Whose `sets` name them.
         training: Says where imports are.
         side: Pixels that frames are resized to.
 
     Raises:
+        UsageError: If the phase learns from the run's own tracks, and there is no folder.
         ElysiumError: If a set is missing or damaged, or there is no training record.
     """
+    names = sorted(name for name, weight in phase.sets.items() if weight > 0)
+    if data is None and OWN_TRACKS in names:
+        raise UsageError(
+            f"the phase learns from {OWN_TRACKS} too: name their folder with --data, e.g. RUN/snapshot/data"
+        )
     return [
         TrackSource(data, side)
-        if name == OWN_TRACKS
+        if data is not None and name == OWN_TRACKS
         else SetSource(name, Path(training.sets_folder) / name, side, training.image_roots.get(name))
-        for name in sorted(name for name, weight in phase.sets.items() if weight > 0)
+        for name in names
     ]
 
 

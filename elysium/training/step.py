@@ -88,7 +88,7 @@ def _train(
     settings: Settings,
     name: str,
     phase: PhaseSettings,
-    data: Path,
+    data: Path | None,
     output: Path,
     run: PhaseRun | None,
     *,
@@ -140,7 +140,7 @@ def _check(settings: Settings, name: str) -> None:
 
 @contextlib.contextmanager
 def _mirrored(
-    settings: Settings, title: str, part: PhaseSettings, data: Path, folder: Path, *, fetch: bool
+    settings: Settings, title: str, part: PhaseSettings, data: Path | None, folder: Path, *, fetch: bool
 ) -> Iterator[Callable[[Path], None] | None]:
     """Brings what a mirror has of a phase, and yields what copies checkpoints there; waits for the last copy."""
     uri = mirror_uri(settings, title, part, data) if is_first() else None
@@ -183,14 +183,14 @@ class Pictures:
 
 
 def train_folder(
-    settings: Settings, name: str, data: Path, output: Path, *, resume: bool = True
+    settings: Settings, name: str, data: Path | None, output: Path, *, resume: bool = True
 ) -> list[dict[str, float]]:
     """Trains one phase outside the pipeline: from a data folder to `model/`, `history.json` and `training.json`.
 
     Args:
         settings: Of the phase and of the model it starts from (`model.init_from`, else a new one).
         name: Of the phase.
-        data: With `train.jsonl` and its frames.
+        data: With `train.jsonl` and its frames; None if the phase learns from imported sets alone.
         output: Goes on with what it holds.
         resume: Whether it may go on with what a mirror holds, too.
 
@@ -202,7 +202,7 @@ def train_folder(
     model, processor = build_model(settings.model, settings.seed)
     history, _ = _train(model, processor, settings, name, phase, data, output, None, fetch=resume)
     if is_first():
-        details = {"phase": phase.model_dump(mode="json"), "data": str(data), "code": code_version()}
+        details = {"phase": phase.model_dump(mode="json"), "data": data and str(data), "code": code_version()}
         write_atomic(output / "training.json", json.dumps(details, indent=1))
     return history
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training_data import settings, write_snapshot
+from training_data import SETTINGS, settings, write_snapshot
 
 from elysium.boxes import BoxCodec
-from elysium.cli import main
+from elysium.cli import main, run
 from elysium.data.sets.importing import import_set
 from elysium.data.sets.schema import SetObject, SetRecord, Turn
 from elysium.data.sets.store import DATA, open_writer
@@ -348,3 +348,20 @@ def test_a_phase_is_another_one_when_a_set_or_the_start_is(folder, tmp_path):
     assert copy.is_dir()
     moved, _ = phase_of(tmp_path / "sets", "{tracks: 1, chat: 2}", "{rec: 1}")
     assert digests(moved, "finetune")["sets.chat"] != before["sets.chat"]
+
+
+def test_imported_sets_need_no_tracks(folder, data, tmp_path, capsys):
+    command = [
+        "train",
+        "run",
+        "finetune",
+        "--output",
+        str(tmp_path),
+        *(word for name in SETTINGS for word in ("--set", name)),
+    ]
+    changes = ["steps=1", "logging_steps=1", "sets={found: 1}", "mixture={rec: 1}"]
+    command += [word for change in changes for word in ("--set", f"training.finetune.{change}")]
+    assert run([*command, "--set", f"training.sets_folder={folder}"]) == 0
+    assert json.loads((tmp_path / "training.json").read_text())["data"] is None
+    assert run([*command, "--resume", "--set", "training.finetune.sets={tracks: 1}"]) == 2
+    assert "name their folder with --data" in capsys.readouterr().err
