@@ -73,8 +73,15 @@ class AnswerLoss:
         total: Tensor = each.sum() / (len(each) if count is None else count)
         return total
 
-    def of_labels(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Returns the loss of each label that is looked at, in the order of the rows; arguments as of a call."""
+    def of_labels(self, logits: Tensor, labels: Tensor, exact: Tensor | None = None) -> Tensor:
+        """Returns the loss of each label that is looked at, in the order of the rows.
+
+        Args:
+            logits: As of a call.
+            labels: As of a call.
+            exact: Labels of free answers, shape `(B, L)`, bool: their numbers are counts and not coordinates, so that
+                two is as far from three as from nine.
+        """
         wanted = labels[:, 1:] != IGNORED
         targets = labels[:, 1:][wanted]
         shares = logits[:, :-1][wanted].float().log_softmax(-1)
@@ -86,6 +93,8 @@ class AnswerLoss:
         anywhere = targets == ANYWHERE
         number = torch.where(anywhere, -1, places[targets.clamp(min=0)])
         is_number = number >= 0
+        if exact is not None:
+            is_number &= ~exact[:, 1:][wanted]
         is_word = ~is_number & ~anywhere
         told = number[is_number]
         each = torch.zeros_like(shares[:, 0])

@@ -21,6 +21,7 @@ from elysium.config import Part, PhaseSettings, Schedule
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.model.cost import CostModel
+from elysium.prompts import Task
 from elysium.training.batches import Collator, GroupedOrder, NumberedSamples
 from elysium.training.checkpoints import KEPT, check_processes, newest_checkpoint, seal_checkpoint
 from elysium.training.effort import Effort, peak_flops
@@ -41,6 +42,7 @@ from elysium.training.zero import optimizer_for, restore, zero_settings
 
 logger = logging.getLogger(__name__)
 
+_FREE = list(Task).index(Task.VQA)
 # The speed is no part of the curve: two runs of the same settings must write the same one.
 _FIGURES = ("loss", "learning_rate", "grad_norm")
 
@@ -278,7 +280,8 @@ class _ResumableTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         given = dict(inputs)
         labels, tasks, sources = given.pop("labels"), given.pop("tasks", None), given.pop("sources", None)
-        each = self._loss.of_labels(model(**given, use_cache=False).logits, labels)
+        exact = None if tasks is None else tasks == _FREE
+        each = self._loss.of_labels(model(**given, use_cache=False).logits, labels, exact)
         if tasks is not None:
             self._by_task = self._tally.add(each.detach(), tasks, given["pixel_values"], sources)
         if num_items_in_batch is None:

@@ -129,6 +129,20 @@ def test_smoothed_coordinates_cost_less_the_nearer_they_are(parts):
     assert cost("42") < cost("41") < cost("38") < cost("80")
 
 
+def test_a_number_of_a_free_answer_is_a_word(parts):
+    _, processor = parts
+    loss, token = AnswerLoss(processor, 2.0), processor.tokenizer.convert_tokens_to_ids
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, len(processor.tokenizer))
+    labels = torch.tensor([[-100, token("3"), token("red")], [-100, token("3"), token("7")]])
+    exact = torch.tensor([[False, True, True], [False, False, False]])
+    found = loss.of_labels(logits, labels, exact)
+    plain = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="none")
+    torch.testing.assert_close(found[:2], plain[:2])
+    torch.testing.assert_close(found[2:], loss.of_labels(logits, labels)[2:])
+    assert (found[2:] < plain[2:] - 0.5).all()
+
+
 def test_the_best_answer_costs_nothing_and_words_cost_what_they_did(parts):
     _, processor = parts
     loss = AnswerLoss(processor, 2.0)
