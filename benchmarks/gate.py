@@ -29,7 +29,8 @@ from elysium.model.t_selector import GatedSelector, take
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
 from elysium.training.batches import Collator
 from elysium.training.losses import AnswerLoss
-from elysium.training.samples import Question, Sample
+from elysium.training.questions import Question
+from elysium.training.samples import Sample
 
 PARTS = ("vision", "selector", "projector", "llm")
 SCALES = {"softmax (GatedSelector)": "one", "N softmax": "many", "no gradient for the gate": "none"}

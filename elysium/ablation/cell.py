@@ -20,7 +20,8 @@ from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, bui
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, description_answer
 from elysium.training.batches import Collator
 from elysium.training.losses import AnswerLoss
-from elysium.training.samples import Question, Sample
+from elysium.training.questions import Question
+from elysium.training.samples import Sample
 
 logger = logging.getLogger(__name__)
 

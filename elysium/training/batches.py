@@ -20,7 +20,8 @@ from elysium.model import ElysiumProcessor
 from elysium.model.processor import IGNORED
 from elysium.prompts import Task, build_turn
 from elysium.training.losses import ANYWHERE, coordinate_tokens
-from elysium.training.samples import Question, Sample, TrainingSamples
+from elysium.training.questions import Question
+from elysium.training.samples import Sample, TrainingSamples
 
 _WINDOW_STEPS = 16
 # "Frame 3: , "

@@ -10,7 +10,7 @@ from elysium.config import Part, PhaseSettings
 from elysium.errors import UsageError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
 from elysium.prompts import PHRASINGS, Task, ask, boxes_answer, build_prompt, description_answer
-from elysium.training.samples import CONVERSATION
+from elysium.training.questions import CONVERSATION
 
 PARTS: tuple[Part, ...] = ("vision", "selector", "projector", "llm")
 _LONG_EXPRESSION = " ".join(["something"] * 20)

@@ -23,7 +23,7 @@ from elysium.training.effort import Effort
 from elysium.training.footprint import Activations, activations
 from elysium.training.phases import freeze, longest_sample
 from elysium.training.processes import samples_per_step
-from elysium.training.samples import CONVERSATION
+from elysium.training.questions import CONVERSATION
 
 _GIB = 2**30
 # An expression of the usual length; how long those of a data set are is not known here.

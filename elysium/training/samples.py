@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,79 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from elysium.boxes import BoxCodec, FloatArray
+from elysium.boxes import BoxCodec
 from elysium.config import PhaseSettings
 from elysium.errors import ElysiumError, UsageError
-from elysium.prompts import (
-    IMAGE_TOKEN,
-    PHRASINGS,
-    SHORT_ANSWER,
-    Task,
-    ask,
-    boxes_answer,
-    build_turn,
-    description_answer,
-)
-from elysium.training.camera import fill_gone, move_camera, sample_path, seen_boxes
+from elysium.prompts import Task
+from elysium.training.camera import move_camera, sample_path, seen_boxes
 from elysium.training.mixture import Mixture, mixture_shares
-from elysium.training.sources import Scene, Source, Thing, Turn
+from elysium.training.questions import Question, conversation, conversation_runs, object_question
+from elysium.training.sources import Scene, Source, Thing
 
 logger = logging.getLogger(__name__)
 
 _SINGLE_FRAME = (Task.REC, Task.REG)
-_CLIP = (Task.SOT, Task.RSOT, Task.VIDEO_REG)
-# Of the answers, where there is history noise: the model must also know how to go on from what is right.
-_DRIFTING = 0.5
-# About what tokenizers split text into.
-_PIECES = re.compile(r"\d+|[^\W\d]+|[^\w\s]")
-# Shares of an object's box that must be seen: for the object to be there at all, and to be described.
-_THERE, _DESCRIBED = 0.15, 0.7
-# Of the objects to be followed from a box that are not in the first frame: given by a box that shows something else.
-_STALE = 0.5
-# Words, numbers and signs of a conversation that is asked as one; a longer one is asked in parts.
-CONVERSATION = 512
-# An answer of so many words is asked for as a short one.
-_SHORT_WORDS = 3
 # Scenes of a set that are looked at before training: what can be asked about them.
 _LOOKED_AT = 100
 # For one sample, scenes that cannot be read or asked about; and of all samples, the share that may be.
 _TRIES, _MOST_SKIPPED, _FEWEST_SKIPPED = 20, 0.05, 20
 _LONG = 1 << 20
-
-
-@dataclass(frozen=True)
-class Question:
-    """One conversation about a sample's frames.
-
-    Attributes:
-        task: What is asked.
-        prompt: With one `<image>` a frame.
-        answer: What the model should say.
-        history: What it reads of its own answer while it learns to go on with it, as many tokens long; None is the
-            answer itself.
-        gone: Of an answer in boxes, whether the object is gone in each frame, so that no box is right; empty where it
-            is in all.
-        more: Further questions and answers of the same conversation, to be learnt after it.
-    """
-
-    task: Task
-    prompt: str
-    answer: str
-    history: str | None = None
-    gone: tuple[bool, ...] = ()
-    more: tuple[Turn, ...] = ()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is one answer of bounded length that the model reads, and learns all of it."""
-        return self.history is None and not any(self.gone) and self.task is not Task.VQA
-
-    @property
-    def num_pieces(self) -> int:
-        """Words, numbers and signs behind the last frame."""
-        texts = [self.prompt.rpartition(IMAGE_TOKEN)[2], self.answer]
-        texts += [build_turn(turn.question) + turn.answer for turn in self.more]
-        return sum(len(_PIECES.findall(text)) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -270,36 +213,53 @@ class TrainingSamples:
         things = [scene.things[number] for number in _order(rng, scene)]
         length = scene.num_frames or (source.count(place[1]) if reads else _LONG)
         chosen = self._choose_frames(rng, first, things[0] if things and first is not Task.VQA else None, length)
-        shown = [thing for thing in things if np.isfinite(thing.boxes[chosen]).all()]
-        pixels, shifts = None, np.zeros((len(chosen), 2))
+        pixels = None
         if scene.moves and self._phase.camera_motion and rng.random() < self._phase.camera_motion:
             pixels = np.rint(sample_path(rng, things[0].boxes[chosen]) * self._side).astype(np.int64)
             pixels = pixels.clip(-self._side, self._side)
-            shifts = pixels / self._side
-        runs = conversation_runs(scene.turns) if Task.VQA in possible else []
-        # Of the tasks that can be asked about these frames. A picture can be asked all that it has; a video either way.
-        kind = [
-            task
-            for task in possible
-            if (runs if task is Task.VQA else shown) and (length == 1 or _is_single(task) == _is_single(first))
-        ]
-        runs = [runs[number] for number in rng.permutation(len(runs))]
-        questions: list[Question] = []
-        for number in range(self._phase.questions):
-            task = first if number == 0 else self._choose(rng, kind)
+        # A picture can be asked all that it has; a video either of single frames or of clips.
+        kind = [task for task in possible if length == 1 or _is_single(task) == _is_single(first)]
+        return _Drawn(*place, chosen, pixels, self._questions(rng, first, kind, scene, things, chosen, pixels))
+
+    def _questions(
+        self,
+        rng: np.random.Generator,
+        first: Task,
+        kind: Sequence[Task],
+        scene: Scene,
+        things: Sequence[Thing],
+        chosen: Sequence[int],
+        pixels: npt.NDArray[np.int64] | None,
+    ) -> tuple[Question, ...]:
+        """Returns questions about some frames of a scene.
+
+        Args:
+            rng: Draws.
+            first: The first question's task.
+            kind: The others' tasks, this one among them.
+            scene: That has the frames.
+            things: Its objects, in the order in which they are asked for.
+            chosen: Numbers of the frames.
+            pixels: How far the camera shifts each.
+        """
+        shifts = np.zeros((len(chosen), 2)) if pixels is None else pixels / self._side
+        shown = [thing for thing in things if np.isfinite(thing.boxes[list(chosen)]).all()]
+        parts = conversation_runs(scene.turns) if Task.VQA in kind else []
+        parts = [parts[number] for number in rng.permutation(len(parts))]
+        tasks = [task for task in kind if (parts if task is Task.VQA else shown)]
+        asked: list[Question] = []
+        while tasks and len(asked) < self._phase.questions:
+            task = self._choose(rng, tasks) if asked else first
             if task is Task.VQA:
-                if runs:
-                    questions.append(self._conversation(rng, runs.pop(), len(chosen)))
-                if not runs:
-                    kind = [other for other in kind if other is not Task.VQA]
+                asked.append(conversation(rng, parts.pop(), len(chosen)))
+                if not parts:
+                    tasks.remove(task)
             else:
-                thing = shown[number % len(shown)]
-                boxes, seen = seen_boxes(thing.boxes[chosen], shifts)
-                phrasing = int(rng.integers(len(PHRASINGS[task])))
-                questions.append(self._question(task, thing.expression, boxes, seen, phrasing, rng))
-            if not kind:
-                break
-        return _Drawn(*place, chosen, pixels, tuple(questions))
+                thing = shown[len(asked) % len(shown)]
+                boxes, seen = seen_boxes(thing.boxes[list(chosen)], shifts)
+                noise = self._phase.history_noise
+                asked.append(object_question(rng, task, thing.expression, boxes, seen, self.codec, noise))
+        return tuple(asked)
 
     def _choose(self, rng: np.random.Generator, tasks: Sequence[Task]) -> Task:
         weights = np.array([self._weights[task] for task in tasks])
@@ -316,38 +276,6 @@ class TrainingSamples:
             chosen = sample_clip(rng, length, self._phase.clip_frames, self._phase.clip_interval)
         return chosen if there is None else there[chosen].tolist()
 
-    def _conversation(self, rng: np.random.Generator, turns: Sequence[Turn], num_frames: int) -> Question:
-        phrasing = int(rng.integers(len(SHORT_ANSWER)))
-        asked = [Turn(_asked(turn, SHORT_ANSWER[phrasing]), turn.answer) for turn in turns]
-        prompt = ask(Task.VQA, num_frames, question=asked[0].question, codec=self.codec)
-        return Question(Task.VQA, prompt, asked[0].answer, more=tuple(asked[1:]))
-
-    def _question(
-        self, task: Task, expression: str, boxes: FloatArray, seen: FloatArray, phrasing: int, rng: np.random.Generator
-    ) -> Question:
-        """Returns a question about an object, from its boxes `(T, 4)` and the share of each that is seen `(T,)`."""
-        describes = task in (Task.REG, Task.VIDEO_REG)
-        stale = task is Task.SOT and seen[0] < _THERE and rng.random() < _STALE
-        if stale:
-            # As a tracker asks that lost its object in the clip before. Nothing says what to follow: no box is right.
-            boxes, seen = fill_gone(rng, boxes, seen < _THERE), np.append(1.0, np.zeros(len(boxes) - 1))
-        elif seen[0] < (_DESCRIBED if describes else _THERE):
-            # What the first frame does not show cannot be asked for by its box there.
-            task, describes = (Task.REC if _is_single(task) else Task.RSOT), False
-        prompt = ask(task, len(boxes), expression=expression, box=boxes[0], phrasing=phrasing, codec=self.codec)
-        if describes:
-            return Question(task, prompt, description_answer(expression))
-        gone = seen < _THERE
-        if gone.any():
-            boxes = fill_gone(rng, boxes, gone)
-        history = None
-        if self._phase.history_noise and rng.random() < _DRIFTING:
-            drifted = drift(rng, boxes, self._phase.history_noise / self.codec.scale)
-            history = boxes_answer(drifted, self.codec)
-        return Question(
-            task, prompt, boxes_answer(boxes, self.codec), history, tuple(gone.tolist()) if gone.any() else ()
-        )
-
 
 def can_ask(task: Task, scene: Scene) -> bool:
     """Tells whether a task can be asked about a scene."""
@@ -356,23 +284,8 @@ def can_ask(task: Task, scene: Scene) -> bool:
     return bool(scene.things) and (task in _SINGLE_FRAME or (scene.num_frames or _LONG) > 1)
 
 
-def conversation_runs(turns: Sequence[Turn]) -> list[list[Turn]]:
-    """Returns a conversation in parts that are each asked as one: whole if it is not too long."""
-    runs: list[list[Turn]] = []
-    length = 0
-    for turn in turns:
-        pieces = len(_PIECES.findall(turn.question)) + len(_PIECES.findall(turn.answer))
-        if not runs or length + pieces > CONVERSATION:
-            runs.append([])
-            length = 0
-        runs[-1].append(turn)
-        length += pieces
-    return runs
-
-
-def _asked(turn: Turn, hint: str) -> str:
-    is_short = len(turn.answer.split()) <= _SHORT_WORDS and not turn.answer.rstrip().endswith(".")
-    return f"{turn.question}\n{hint}" if is_short else turn.question
+def _is_single(task: Task) -> bool:
+    return task in _SINGLE_FRAME
 
 
 def _order(rng: np.random.Generator, scene: Scene) -> list[int]:
@@ -383,30 +296,6 @@ def _order(rng: np.random.Generator, scene: Scene) -> list[int]:
 
 def _listed(words: Collection[str]) -> str:
     return ", ".join(str(word) for word in words)
-
-
-def _is_single(task: Task) -> bool:
-    return task in _SINGLE_FRAME
-
-
-def drift(rng: np.random.Generator, boxes: FloatArray, deviation: float) -> FloatArray:
-    """Returns boxes as a model that loses its object little by little would have written them.
-
-    A model that reads the true boxes of earlier frames learns to copy the last one, which is nearly right and needs no
-    look at the frames; when it follows an object by itself, that is a box which never moves (exposure bias; Bengio et
-    al., 2015, "Scheduled Sampling"). Errors of a tracker are alike from frame to frame, so they are drawn as a random
-    walk: of the centre, and half as large of the corners. What it brings was not measured by itself.
-
-    Args:
-        rng: Draws.
-        boxes: Normalised, shape `(T, 4)`.
-        deviation: Of a step of the walk, in sides of the frame.
-    """
-    steps = rng.normal(0, deviation, size=(len(boxes), 2))
-    corners = rng.normal(0, deviation / 2, size=(len(boxes), 4))
-    walk = np.cumsum(np.tile(steps, 2) + corners, axis=0)
-    moved = np.clip(boxes + walk, 0, 1)
-    return np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
 
 
 def sample_clip(rng: np.random.Generator, length: int, frames: tuple[int, int], interval: tuple[int, int]) -> list[int]:

@@ -14,7 +14,8 @@ from torch import Tensor
 from elysium.boxes import BoxCodec, FloatArray
 from elysium.inference.engine import Engine, Prompt
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor
-from elysium.training.samples import Question, Sample, TrainingSamples
+from elysium.training.questions import Question
+from elysium.training.samples import Sample, TrainingSamples
 
 # Colours of the reports.
 _TRUE, _ANSWERED = (10, 160, 189), (224, 106, 0)

@@ -198,7 +198,9 @@ class SetSource:
         """Returns a record's scene."""
         record = self._records[number]
         count = len(record.frames) or len(record.timestamps) or None
-        things = tuple(Thing(thing.expression, _boxes(thing.boxes)) for thing in record.objects)
+        # What is never there cannot be asked for.
+        known = (thing for thing in record.objects if any(thing.boxes))
+        things = tuple(Thing(thing.expression, _boxes(thing.boxes)) for thing in known)
         turns = tuple(Turn(turn.question, turn.answer) for turn in record.turns)
         return Scene(f"{record.id} of {self.name}", count, things, turns)
 

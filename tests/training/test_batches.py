@@ -12,7 +12,8 @@ from elysium.model import build_model
 from elysium.prompts import Task, ask, boxes_answer
 from elysium.training.batches import Collator, GroupedOrder
 from elysium.training.losses import AnswerLoss
-from elysium.training.samples import Question, Sample, TrainingSamples
+from elysium.training.questions import Question
+from elysium.training.samples import Sample, TrainingSamples
 from elysium.training.sources import TrackSource
 
 SEVERAL = ("training.finetune.questions=3", "training.finetune.clip_interval=[1, 1]")

@@ -13,7 +13,8 @@ from elysium.prompts import Task, ask, boxes_answer
 from elysium.training.batches import Collator
 from elysium.training.camera import fill_gone, mean_background, move_camera, sample_path, seen_boxes
 from elysium.training.losses import ANYWHERE, AnswerLoss
-from elysium.training.samples import Question, Sample, TrainingSamples
+from elysium.training.questions import Question
+from elysium.training.samples import Sample, TrainingSamples
 from elysium.training.sources import TrackSource
 
 SIDE = 32

@@ -7,7 +7,8 @@ from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model
 from elysium.prompts import Task
 from elysium.training.phases import check_lengths, freeze, set_token_budget
-from elysium.training.samples import TrainingSamples, drift, sample_clip
+from elysium.training.questions import drift
+from elysium.training.samples import TrainingSamples, sample_clip
 from elysium.training.sources import TrackSource
 
 

@@ -15,7 +15,8 @@ from elysium.prompts import Task, ask, boxes_answer, description_answer
 from elysium.training.batches import NO_TASK, PADDED, Collator
 from elysium.training.effort import Effort
 from elysium.training.losses import AnswerLoss
-from elysium.training.samples import Question, Sample
+from elysium.training.questions import Question
+from elysium.training.samples import Sample
 from elysium.training.watch import Guard, Tally, duration
 
 BOX = [0.1, 0.2, 0.5, 0.6]
