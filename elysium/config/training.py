@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from elysium.config.section import Section
 
@@ -176,3 +176,15 @@ class TrainingSettings(Section):
     pretrain: PhaseSettings
     finetune: PhaseSettings
     threads: int = Field(2, ge=1, description="CPU threads of torch")
+    processes: int | Literal["auto"] = Field(
+        "auto",
+        description="that a step of the pipeline trains with, one a GPU; auto is all GPUs of the machine, or one",
+    )
+
+    @field_validator("processes", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        # Before the union is tried: else a wrong value has an error of each member.
+        if value != "auto" and (type(value) is not int or value < 1):
+            raise ValueError("processes is a whole number from 1 on, or auto")
+        return value
