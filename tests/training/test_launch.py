@@ -12,12 +12,14 @@ import pytest
 import torch
 from training_data import SETTINGS, settings, write_snapshot
 
+from elysium.config import Schedule
 from elysium.errors import UsageError
 from elysium.model import build_model
 from elysium.pipeline.execute import run_step, step_key
 from elysium.pipeline.steps import step
 from elysium.pipeline.workspace import Manifest, Workspace, digest_of, now, scan
 from elysium.registry.store import open_store
+from elysium.training.checkpoints import check_processes
 from elysium.training.launch import num_processes
 from elysium.training.step import save_model
 
@@ -231,3 +233,10 @@ def test_processes_that_cannot_be_are_refused(value):
 def test_a_step_runs_again_for_another_number_of_processes_only_where_it_learns_from_others(changes, decides):
     without = settings(*(change for change in changes if not change.startswith("training.processes")))
     assert (step_key(ROW, settings(*changes), {}) != step_key(ROW, without, {})) == decides
+
+
+@pytest.mark.parametrize(("whole", "told"), [(None, True), (8, False)])
+def test_another_number_of_processes_that_learns_from_other_samples_is_told(tmp_path, caplog, whole, told):
+    (tmp_path / "processes.json").write_text('{"processes": 2}')
+    check_processes(tmp_path, Schedule(steps=1, learning_rate=1, batch_size=4, global_batch_size=whole))
+    assert ["learned from 8 samples; 1 go on with 4 a step" in message for message in caplog.messages] == [True] * told
