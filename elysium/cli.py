@@ -12,6 +12,7 @@ import click
 
 from elysium import __version__
 from elysium.errors import ElysiumError
+from elysium.logs import show_logs
 
 # Command, where it lives, and its line of help (here, so that `elysium --help` imports nothing).
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -64,11 +65,7 @@ def cli(ctx: click.Context, verbose: bool) -> None:
       elysium track clip.mp4 --expression "a red car" --output found.mp4
     """
     ctx.obj = {"verbose": verbose}
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, stream=sys.stderr, format="%(message)s", force=True
-    )
-    for name in ("httpx", "urllib3", "botocore", "alembic", "matplotlib", "PIL"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    show_logs(logging.DEBUG if verbose else logging.INFO)
 
 
 def main(arguments: list[str] | None = None) -> None:

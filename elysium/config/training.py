@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from elysium.config.section import Section
 
@@ -200,3 +200,15 @@ class TrainingSettings(Section):
     image_roots: dict[str, str] = Field(
         {}, description="where a set's pictures and videos are, by its name, if not where they were at the import"
     )
+    processes: int | Literal["auto"] = Field(
+        "auto",
+        description="that a step of the pipeline trains with, one a GPU; auto is all GPUs of the machine, or one",
+    )
+
+    @field_validator("processes", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        # Before the union is tried: else a wrong value has an error of each member.
+        if value != "auto" and (type(value) is not int or value < 1):
+            raise ValueError("processes is a whole number from 1 on, or auto")
+        return value

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from elysium.config import Settings
+from elysium.config import PHASES, Settings
 from elysium.errors import UsageError
 
 Device = Literal["cpu", "gpu"]
@@ -280,8 +280,15 @@ def dependencies(row: Step) -> tuple[str, ...]:
 
 
 def section_values(settings: Settings, sections: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the named parts of the settings as plain data, keyed by their dotted names."""
+    """Returns the named parts of the settings as plain data, keyed by their dotted names.
+
+    A phase holds the number of processes too where that is set and decides how many samples a step learns from.
+    """
     tree = settings.model_dump(mode="json")
+    training = tree["training"]
+    for phase in (training[name] for name in PHASES):
+        if training["processes"] != "auto" and phase["global_batch_size"] is None:
+            phase["processes"] = training["processes"]
     values: dict[str, Any] = {}
     for section in sections:
         value: Any = tree

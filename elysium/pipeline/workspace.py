@@ -15,6 +15,7 @@ import datetime
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from elysium.config import Settings, apply_overrides, load_settings, parse_settings
 from elysium.errors import ElysiumError, UsageError
 from elysium.pipeline.steps import Step, producer
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "_manifest.json"
 
@@ -210,6 +213,8 @@ class Workspace:
     def lock(self, step: Step) -> Iterator[None]:
         """Holds the step for this process; the lock goes with the process, also on kill -9.
 
+        Processes that an earlier one had started, and that have not ended yet, are waited for (`hold_output`).
+
         Raises:
             ElysiumError: If another living process holds it.
         """
@@ -222,6 +227,7 @@ class Workspace:
                 raise ElysiumError(
                     f"another process is running step {step.name} in {self.root}; wait for it or stop it"
                 ) from error
+            _wait_for_holders(self.partial(step))
             yield
 
     def publish(self, step: Step, manifest: Manifest) -> None:
@@ -322,6 +328,32 @@ def write_atomic(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def hold_output(output: Path) -> None:
+    """Keeps new attempts at a step from its output folder until this process has ended, also by kill -9.
+
+    For processes that the step's own process starts: its lock goes with it, and they may take a moment longer.
+
+    Args:
+        output: Of the step's context.
+    """
+    fcntl.flock(os.open(_holders(output), os.O_RDWR | os.O_CREAT, 0o644), fcntl.LOCK_SH)
+
+
+def _wait_for_holders(output: Path) -> None:
+    if not _holders(output).exists():
+        return
+    with _holders(output).open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            logger.warning("waiting for the processes of an earlier attempt at %s to end", output.name)
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _holders(output: Path) -> Path:
+    return output.with_name(f"{output.name}.processes")
 
 
 def now() -> str:

@@ -42,7 +42,7 @@ def seal_checkpoint(checkpoint: Path) -> None:
 
 
 def check_processes(checkpoint: Path, schedule: Schedule) -> None:
-    """Refuses state that ZeRO divided among another number of processes.
+    """Refuses state that ZeRO divided among another number of processes, and warns where the steps were of others.
 
     Raises:
         UsageError: If another number of processes is to go on from it.
@@ -54,6 +54,12 @@ def check_processes(checkpoint: Path, schedule: Schedule) -> None:
             f"{checkpoint} was written by {before} processes, and ZeRO divided its state among them, but now there are "
             f"{world_size()}; go on with {before}, or begin anew from the weights"
         )
+    if schedule.global_batch_size is None and before != world_size():
+        logger.warning(
+            "%s was written by %d processes, whose steps learned from %d samples; %d go on with %d a step, for "
+            "global_batch_size is not set",
+            checkpoint.name, before, before * schedule.batch_size, world_size(), world_size() * schedule.batch_size,
+        )  # fmt: skip
 
 
 def _is_whole(checkpoint: Path) -> bool:

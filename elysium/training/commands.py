@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from elysium.options import home_option, json_option, set_option
 
 if TYPE_CHECKING:
     from elysium.training.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 
 @click.group()
@@ -57,14 +60,19 @@ def run_command(
       torchrun --nproc-per-node 8 -m elysium.cli train run finetune --set training.finetune.zero_stage=2 ...
     """
     from elysium.config import load_settings
-    from elysium.training.processes import is_first, together
+    from elysium.training.processes import is_first, together, world_size
     from elysium.training.step import train_folder
 
     if is_first():
         _check_output(output, resume)
-    changes = [*overrides, *([f"model.init_from={init_from}"] if init_from else [])]
+    settings = load_settings(preset, [*overrides, *([f"model.init_from={init_from}"] if init_from else [])])
     with together():
-        history = train_folder(load_settings(preset, changes), recipe, data, output, resume=resume)
+        if settings.training.processes not in ("auto", world_size()):
+            logger.warning(
+                "training.processes=%s is for the steps of the pipeline; here torchrun says how many, which is %d",
+                settings.training.processes, world_size(),
+            )  # fmt: skip
+        history = train_folder(settings, recipe, data, output, resume=resume)
     if not is_first():
         return
     result = {"steps": history[-1]["step"] if history else 0, "loss": history[-1]["loss"] if history else None}

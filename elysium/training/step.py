@@ -20,6 +20,7 @@ from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import publish_folder, write_atomic
 from elysium.registry.tracking import PhaseRun, phase_run
+from elysium.training.launch import num_processes, run_in_processes
 from elysium.training.mirror import Mirror, mirror_uri
 from elysium.training.outside import check, digests
 from elysium.training.phases import Lengths, check_lengths, freeze, set_token_budget
@@ -51,6 +52,9 @@ def finetune(context: StepContext) -> StepResult:
 def _run(
     context: StepContext, name: str, make: Callable[[], tuple[ElysiumForConditionalGeneration, ElysiumProcessor]]
 ) -> StepResult:
+    processes = num_processes(context.settings.training)
+    if processes > world_size():
+        return run_in_processes(context, processes)
     phase: PhaseSettings = getattr(context.settings.training, name)
     _check(context.settings, name)
     model, processor = make()
@@ -73,7 +77,8 @@ def _run(
         "seconds": round(time.monotonic() - started, 1),
         "mlflow_run": mlflow_run,
     }
-    write_atomic(context.output / "training.json", json.dumps(details, indent=1))
+    if is_first():
+        write_atomic(context.output / "training.json", json.dumps(details, indent=1))
     loss = history[-1]["loss"] if history else float("nan")
     shown = "/".join(map(str, sizes))
     return StepResult(

@@ -195,6 +195,9 @@ def fit(
         report_to="none",
         disable_tqdm=True,
     )
+    if arguments.n_gpu > 1:
+        # One process is one GPU: else the library drives all that it sees by threads, with as many times the samples.
+        arguments._n_gpu = 1
     if schedule.compile:
         # In place: names and weights stay what they are. Batches differ in every length.
         model.compile(dynamic=True)

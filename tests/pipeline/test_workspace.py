@@ -1,4 +1,8 @@
 import json
+import subprocess
+import sys
+import textwrap
+import threading
 
 import pytest
 
@@ -47,6 +51,37 @@ def test_a_damaged_run_file_is_told(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ElysiumError, match=r"run\.json is damaged"):
         Workspace.at(tmp_path).settings()
+
+
+def test_a_new_attempt_waits_for_processes_that_a_killed_one_had_started(tmp_path, caplog):
+    place, row = Workspace.at(tmp_path / "run"), step("finetune")
+    place.partial(row).mkdir(parents=True)
+    code = """
+        import sys
+        from pathlib import Path
+        from elysium.pipeline.workspace import hold_output
+        hold_output(Path(sys.argv[1]))
+        print("held", flush=True)
+        sys.stdin.read()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(place.partial(row))]
+    entered = threading.Event()
+
+    def attempt():
+        with place.lock(row):
+            entered.set()
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as left:
+        assert left.stdout.readline() == "held\n"
+        waiting = threading.Thread(target=attempt)
+        waiting.start()
+        while waiting.is_alive() and not caplog.messages:
+            waiting.join(0.01)
+        assert not entered.is_set()
+        left.kill()
+        waiting.join()
+    assert entered.is_set()
+    assert caplog.messages == ["waiting for the processes of an earlier attempt at finetune to end"]
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path):

@@ -1,0 +1,242 @@
+"""The pipeline's training steps use as many processes as they are told, and are steps as they are with one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+import torch
+from training_data import SETTINGS, settings, write_snapshot
+
+from elysium.config import Schedule
+from elysium.errors import UsageError
+from elysium.model import build_model
+from elysium.pipeline.execute import run_step, step_key
+from elysium.pipeline.steps import step
+from elysium.pipeline.workspace import Manifest, Workspace, digest_of, now, scan
+from elysium.registry.store import open_store
+from elysium.training.checkpoints import check_processes
+from elysium.training.launch import num_processes
+from elysium.training.step import save_model
+
+STEPS = 20
+ROW = step("finetune")
+ONE = ("training.finetune.batch_size=4", "training.finetune.global_batch_size=4")
+TWO = ("training.finetune.batch_size=2", "training.finetune.global_batch_size=4", "training.processes=2")
+RECIPE = tuple(
+    f"training.finetune.{change}"
+    for change in (
+        *(f"steps={STEPS}", "save_steps=5", "logging_steps=1", "questions=2", "learning_rate=1e-3"),
+        *("precision=float32", "clip_frames=[2, 2]", "mixture={rec: 1, rsot: 1}"),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Where runs lie, beside the registry that they share."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def make(runs):
+    """Makes a run that has everything before `finetune`: the same in all."""
+
+    def run(name, *changes):
+        place = Workspace.at(runs / name)
+        place.settings("nano", (*SETTINGS, *RECIPE, *changes))
+        publish(place, step("snapshot"), write_snapshot)
+        publish(place, step("pretrain"), lambda folder: save_model(*build_model(settings().model, 0), folder / "model"))
+        return place
+
+    return run
+
+
+def publish(place, row, write):
+    partial = place.partial(row)
+    partial.mkdir(parents=True)
+    write(partial)
+    files = scan(partial)
+    manifest = Manifest(
+        step=row.name,
+        status="done",
+        key="",
+        digest=digest_of({name: entry.sha256 for name, entry in files.items()}),
+        files=files,
+        summary="",
+        metrics={},
+        started=now(),
+        seconds=0,
+        peak_mib=0,
+        code="",
+    )
+    place.publish(row, manifest)
+
+
+def start(place, *changes):
+    overrides = [word for change in changes for word in ("--set", change)]
+    command = [sys.executable, "-m", "elysium.cli", "step", "finetune", "--workspace", place.root, "--json"]
+    # Two processes want two GPUs, or none.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [*map(str, command), *overrides], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(place, *changes):
+    with start(place, *changes) as running:
+        out, errors = running.communicate()
+    return running.returncode, out, errors
+
+
+def finished(place):
+    """Returns the place of a step that ends well, and what it said to machines."""
+    code, out, errors = finish(place)
+    assert code == 0, errors[-4000:]
+    return place, json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def alone(make):
+    return finished(make("alone", *ONE))[0]
+
+
+@pytest.fixture(scope="module")
+def two(make, runs):
+    return finished(make("two", *TWO, f"checkpoints.mirror={runs / 'mirror'}"))
+
+
+def curve(place):
+    history = json.loads((place.folder(ROW) / "history.json").read_text())
+    assert [entry["step"] for entry in history] == list(range(1, STEPS + 1))
+    return torch.tensor([entry["loss"] for entry in history])
+
+
+def assert_alike(place, other):
+    assert (curve(place) - curve(other)).abs().max() < 1e-3
+    # Answers are drawn with each checkpoint, so where it was stopped too.
+    files = [{name for name in run.manifest(ROW).files if "answers" not in name} for run in (place, other)]
+    assert files[0] == files[1]
+
+
+def test_two_processes_publish_what_one_does(alone, two):
+    place, shown = two
+    assert_alike(place, alone)
+    manifest, other = place.manifest(ROW), alone.manifest(ROW)
+    assert shown["metrics"] == manifest.metrics == pytest.approx(other.metrics, abs=1e-3)
+    assert f"{STEPS} steps of 4 samples" in manifest.summary
+    details = [json.loads((run.folder(ROW) / "training.json").read_text()) for run in (place, alone)]
+    for name in ("trained_parameters", "longest_sample", "samples", "questions"):
+        assert details[0][name] == details[1][name]
+    assert run_step(place, ROW, place.settings()).skipped
+
+
+def test_two_processes_log_to_one_run_and_copy_their_checkpoints(alone, two, runs):
+    store = open_store(alone.settings().registry, runs)
+    logged = []
+    for place in (alone, two[0]):
+        run_id = json.loads((place.folder(ROW) / "training.json").read_text())["mlflow_run"]
+        run = store.client.get_run(run_id)
+        assert run.info.status == "FINISHED"
+        losses = store.client.get_metric_history(run_id, "loss")
+        assert [entry.step for entry in losses] == list(range(1, STEPS + 1))
+        artifacts = {entry.path for entry in store.client.list_artifacts(run_id)}
+        logged.append((set(run.data.metrics), set(run.data.params), artifacts))
+    assert logged[0] == logged[1]
+    assert f"answers-{STEPS:06}.png" in logged[1][2]
+    assert {path.parent.name for path in runs.glob("mirror/*/*/complete.json")} == {"checkpoint-15", "checkpoint-20"}
+
+
+def read_until(pattern, stream):
+    for line in stream:
+        if re.search(pattern, line):
+            return
+    pytest.fail(f"the step ended before it printed {pattern}")
+
+
+def test_a_step_that_is_told_to_stop_and_then_killed_ends_as_if_nothing_had_happened(alone, make):
+    place = make("killed", *TWO)
+    with start(place) as running:
+        read_until(r"step 3/", running.stderr)
+        running.send_signal(signal.SIGTERM)
+        _, errors = running.communicate()
+    assert running.returncode == 128 + signal.SIGTERM
+    said = re.search(r"^error: stopped by SIGTERM after step (\d+); the state is saved", errors, re.MULTILINE)
+    assert said
+    assert "Traceback" not in errors
+    assert (place.partial(ROW) / "trainer" / f"checkpoint-{said[1]}" / "complete.json").is_file()
+
+    with start(place) as running:
+        read_until(rf"going on from checkpoint-{said[1]}", running.stderr)
+        read_until(r"step \d+/", running.stderr)
+        started = psutil.Process(running.pid).children(recursive=True)
+        running.kill()
+        # Not waited for: the next attempt does.
+        code, _, errors = finish(place)
+    assert len(started) >= 3, "torchrun and two processes"
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in started)
+    assert code == 0, errors[-4000:]
+    assert "going on from checkpoint-" in errors
+    assert_alike(place, alone)
+
+
+def test_what_a_process_refuses_the_step_says_as_its_own(make):
+    place = make("refused", *TWO)
+    code, out, errors = finish(place, "training.finetune.clip_frames=[99, 99]")
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in errors
+    assert [line for line in errors.splitlines() if "a clip of 99 frames takes" in line] == [errors.splitlines()[-1]]
+    assert errors.splitlines()[-1].startswith("error: training.finetune: ")
+
+
+without_gpus = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without GPUs does")
+
+
+@without_gpus
+def test_what_processes_cannot_share_is_refused_before_any_is_started(make):
+    place = make("unshared", *TWO, "training.processes=3")
+    with pytest.raises(UsageError, match=r"global_batch_size=4 cannot be shared by 3 processes"):
+        run_step(place, ROW, place.settings())
+
+
+@pytest.mark.parametrize(("processes", "number"), [("auto", 1), (1, 1), (3, 3)])
+@without_gpus
+def test_without_gpus_one_process_trains_unless_the_settings_say_more(processes, number):
+    assert num_processes(settings(f"training.processes={processes}").training) == number
+
+
+def test_a_process_of_torchrun_starts_no_others(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert num_processes(settings("training.processes=4").training) == 2
+
+
+@pytest.mark.parametrize("value", ["0", "many", "1.5", "true"])
+def test_processes_that_cannot_be_are_refused(value):
+    with pytest.raises(UsageError, match=r"^training.processes: processes is a whole number from 1 on, or auto, got"):
+        settings(f"training.processes={value}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "decides"),
+    [
+        (("training.processes=auto",), False),
+        (("training.processes=2",), True),
+        (("training.processes=1",), True),
+        (("training.processes=2", "training.finetune.global_batch_size=8"), False),
+    ],
+)
+def test_a_step_runs_again_for_another_number_of_processes_only_where_it_learns_from_others(changes, decides):
+    without = settings(*(change for change in changes if not change.startswith("training.processes")))
+    assert (step_key(ROW, settings(*changes), {}) != step_key(ROW, without, {})) == decides
+
+
+@pytest.mark.parametrize(("whole", "told"), [(None, True), (8, False)])
+def test_another_number_of_processes_that_learns_from_other_samples_is_told(tmp_path, caplog, whole, told):
+    (tmp_path / "processes.json").write_text('{"processes": 2}')
+    check_processes(tmp_path, Schedule(steps=1, learning_rate=1, batch_size=4, global_batch_size=whole))
+    assert ["learned from 8 samples; 1 go on with 4 a step" in message for message in caplog.messages] == [True] * told
