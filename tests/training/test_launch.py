@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import psutil
 import pytest
@@ -13,7 +15,7 @@ import torch
 from training_data import SETTINGS, settings, write_snapshot
 
 from elysium.config import Schedule
-from elysium.errors import UsageError
+from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model
 from elysium.pipeline.execute import run_step, step_key
 from elysium.pipeline.steps import step
@@ -77,36 +79,36 @@ def publish(place, row, write):
     place.publish(row, manifest)
 
 
-def start(place, *changes):
-    overrides = [word for change in changes for word in ("--set", change)]
-    command = [sys.executable, "-m", "elysium.cli", "step", "finetune", "--workspace", place.root, "--json"]
-    # Two processes want two GPUs, or none.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def start(place):
+    command = [sys.executable, "-m", "elysium.cli", "step", "finetune", "--workspace", str(place.root)]
     return subprocess.Popen(
-        [*map(str, command), *overrides], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
-def finish(place, *changes):
-    with start(place, *changes) as running:
-        out, errors = running.communicate()
-    return running.returncode, out, errors
+@pytest.fixture(scope="module")
+def without_gpus():
+    """Two processes want two GPUs, or none; whoever starts them has loaded its libraries by now."""
+    if torch.cuda.is_available():
+        pytest.skip("says what a machine without GPUs does")
 
 
 def finished(place):
-    """Returns the place of a step that ends well, and what it said to machines."""
-    code, out, errors = finish(place)
-    assert code == 0, errors[-4000:]
-    return place, json.loads(out.splitlines()[-1])
+    run_step(place, ROW, place.settings())
+    return place
 
 
 @pytest.fixture(scope="module")
 def alone(make):
-    return finished(make("alone", *ONE))[0]
+    return finished(make("alone", *ONE))
 
 
 @pytest.fixture(scope="module")
-def two(make, runs):
+def two(make, runs, without_gpus):
     return finished(make("two", *TWO, f"checkpoints.mirror={runs / 'mirror'}"))
 
 
@@ -124,21 +126,20 @@ def assert_alike(place, other):
 
 
 def test_two_processes_publish_what_one_does(alone, two):
-    place, shown = two
-    assert_alike(place, alone)
-    manifest, other = place.manifest(ROW), alone.manifest(ROW)
-    assert shown["metrics"] == manifest.metrics == pytest.approx(other.metrics, abs=1e-3)
+    assert_alike(two, alone)
+    manifest, other = two.manifest(ROW), alone.manifest(ROW)
+    assert manifest.metrics == pytest.approx(other.metrics, abs=1e-3)
     assert f"{STEPS} steps of 4 samples" in manifest.summary
-    details = [json.loads((run.folder(ROW) / "training.json").read_text()) for run in (place, alone)]
+    details = [json.loads((run.folder(ROW) / "training.json").read_text()) for run in (two, alone)]
     for name in ("trained_parameters", "longest_sample", "samples", "questions"):
         assert details[0][name] == details[1][name]
-    assert run_step(place, ROW, place.settings()).skipped
+    assert run_step(two, ROW, two.settings()).skipped
 
 
 def test_two_processes_log_to_one_run_and_copy_their_checkpoints(alone, two, runs):
     store = open_store(alone.settings().registry, runs)
     logged = []
-    for place in (alone, two[0]):
+    for place in (alone, two):
         run_id = json.loads((place.folder(ROW) / "training.json").read_text())["mlflow_run"]
         run = store.client.get_run(run_id)
         assert run.info.status == "FINISHED"
@@ -158,55 +159,60 @@ def read_until(pattern, stream):
     pytest.fail(f"the step ended before it printed {pattern}")
 
 
-def test_a_step_that_is_told_to_stop_and_then_killed_ends_as_if_nothing_had_happened(alone, make):
+def stop_at(checkpoint):
+    """Tells this process, which runs the step, to stop when a checkpoint is there."""
+
+    def wait():
+        while not (checkpoint / "complete.json").is_file():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_a_step_that_is_told_to_stop_and_then_killed_ends_as_if_nothing_had_happened(alone, make, without_gpus, capfd):
     place = make("killed", *TWO)
-    with start(place) as running:
-        read_until(r"step 3/", running.stderr)
-        running.send_signal(signal.SIGTERM)
-        _, errors = running.communicate()
-    assert running.returncode == 128 + signal.SIGTERM
-    said = re.search(r"^error: stopped by SIGTERM after step (\d+); the state is saved", errors, re.MULTILINE)
-    assert said
-    assert "Traceback" not in errors
-    assert (place.partial(ROW) / "trainer" / f"checkpoint-{said[1]}" / "complete.json").is_file()
+    trainer = place.partial(ROW) / "trainer"
+    stop_at(trainer / "checkpoint-5")
+    with pytest.raises(ElysiumError, match=r"^stopped by SIGTERM after step \d+; the state is saved") as stopped:
+        finished(place)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    last = re.search(r"after step (\d+);", str(stopped.value))[1]
+    assert (trainer / f"checkpoint-{last}" / "complete.json").is_file()
+    assert "Traceback" not in capfd.readouterr().err
 
     with start(place) as running:
-        read_until(rf"going on from checkpoint-{said[1]}", running.stderr)
+        read_until(rf"going on from checkpoint-{last}", running.stderr)
         read_until(r"step \d+/", running.stderr)
         started = psutil.Process(running.pid).children(recursive=True)
         running.kill()
-        # Not waited for: the next attempt does.
-        code, _, errors = finish(place)
+        running.wait()
+        # Those that it had started are not waited for here: the next attempt does.
+        finished(place)
     assert len(started) >= 3, "torchrun and two processes"
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in started)
-    assert code == 0, errors[-4000:]
-    assert "going on from checkpoint-" in errors
+    assert "going on from checkpoint-" in capfd.readouterr().err
     assert_alike(place, alone)
 
 
-def test_what_a_process_refuses_the_step_says_as_its_own(make):
-    place = make("refused", *TWO)
-    code, out, errors = finish(place, "training.finetune.clip_frames=[99, 99]")
-    assert code == 2
-    assert out == ""
-    assert "Traceback" not in errors
-    assert [line for line in errors.splitlines() if "a clip of 99 frames takes" in line] == [errors.splitlines()[-1]]
-    assert errors.splitlines()[-1].startswith("error: training.finetune: ")
+def test_what_a_process_refuses_the_step_says_as_its_own(make, without_gpus, capfd):
+    place = make("refused", *TWO, "training.finetune.clip_frames=[99, 99]")
+    with pytest.raises(UsageError, match=r"^training\.finetune: a clip of 99 frames takes"):
+        run_step(place, ROW, place.settings())
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    assert "a clip of 99 frames" not in printed.err, "the step says it, once"
 
 
-without_gpus = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without GPUs does")
-
-
-@without_gpus
-def test_what_processes_cannot_share_is_refused_before_any_is_started(make):
+def test_what_processes_cannot_share_is_refused_before_any_is_started(make, without_gpus):
     place = make("unshared", *TWO, "training.processes=3")
     with pytest.raises(UsageError, match=r"global_batch_size=4 cannot be shared by 3 processes"):
         run_step(place, ROW, place.settings())
 
 
 @pytest.mark.parametrize(("processes", "number"), [("auto", 1), (1, 1), (3, 3)])
-@without_gpus
-def test_without_gpus_one_process_trains_unless_the_settings_say_more(processes, number):
+def test_without_gpus_one_process_trains_unless_the_settings_say_more(processes, number, without_gpus):
     assert num_processes(settings(f"training.processes={processes}").training) == number
 
 
