@@ -1,6 +1,7 @@
 """The pipeline's training steps use as many processes as they are told, and are steps as they are with one."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -170,7 +171,10 @@ def stop_at(checkpoint):
     threading.Thread(target=wait, daemon=True).start()
 
 
-def test_a_step_that_is_told_to_stop_and_then_killed_ends_as_if_nothing_had_happened(alone, make, without_gpus, capfd):
+def test_a_step_that_is_told_to_stop_and_then_killed_ends_as_if_nothing_had_happened(
+    alone, make, without_gpus, capfd, caplog
+):
+    caplog.set_level(logging.INFO)
     place = make("killed", *TWO)
     trainer = place.partial(ROW) / "trainer"
     stop_at(trainer / "checkpoint-5")
