@@ -72,9 +72,9 @@ def mixture_shares(sizes: Sequence[int], weights: Sequence[float], temperature: 
     higher the temperature, the more alike the sets' shares (Raffel et al., 2020, T5, section 3.5.2).
 
     Example:
-        >>> mixture_shares([900, 100], [1, 1], 1).tolist()
+        >>> mixture_shares([900, 100], [1, 1], 1).round(3).tolist()
         [0.9, 0.1]
-        >>> mixture_shares([900, 100], [1, 1], 2).tolist()
+        >>> mixture_shares([900, 100], [1, 1], 2).round(3).tolist()
         [0.75, 0.25]
     """
     logs = np.log(np.asarray(weights, dtype=np.float64) * np.asarray(sizes, dtype=np.float64)) / temperature

@@ -13,7 +13,7 @@ SETTINGS = (
     "model.vision.image_size=32", "model.vision.patch_size=8", "model.num_visual_tokens=4",
     "model.vision.hidden_size=16", "model.vision.num_hidden_layers=2", "model.vision.num_attention_heads=2",
     "model.llm.hidden_size=32", "model.llm.num_hidden_layers=2", "model.llm.num_attention_heads=2",
-    "training.threads=1",
+    "training.threads=1", "training.finetune.camera_motion=0",
 )  # fmt: skip
 
 
