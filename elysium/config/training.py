@@ -44,7 +44,7 @@ class Schedule(Section):
     max_loss_jump: float = Field(
         10.0,
         gt=1,
-        description="a loss so many times the median of the last steps (or 0.1, if that is more) stops the phase",
+        description="a loss so many times the median of the last steps (or 0.3, if that is more) stops the phase",
     )
     logging_steps: int = Field(10, ge=1)
     save_steps: int = Field(50, ge=1, description="a resumable checkpoint every so many steps")

@@ -25,7 +25,8 @@ from elysium.training.processes import rank, world_size
 
 # Losses that a new one is compared with, at the least and at the most.
 _FEWEST, _MOST = 16, 64
-_LEAST_MEDIAN = 0.1
+# Of a model that has learnt: one batch of what it has not seen, a real object among shapes, say, is no alarm.
+_LEAST_MEDIAN = 0.3
 _FEW_FRAMES = 16
 # What MLflow does not take in the name of a metric.
 _METRIC = re.compile(r"[^\w./ -]")
@@ -110,7 +111,7 @@ class Guard:
     A batch is compared with what its tasks' losses were: one of conversations has another loss than one of boxes.
 
     Args:
-        jump: A loss may be so many times what it was: the median of the last 64 of each task, or 0.1 if that is more.
+        jump: A loss may be so many times what it was: the median of the last 64 of each task, or 0.3 if that is more.
         folder: Where the batch goes.
         decode: Token ids to text; None leaves texts out.
     """
