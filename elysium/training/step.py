@@ -102,24 +102,26 @@ def _train(
     torch.set_num_threads(settings.training.threads)
     budget = model.config.tokens_per_frame
     each = model.config.num_patches if model.config.position_ids == "grid" else None
-    parts, lengths = phase.parts(), []
+    codec, parts, lengths = processor.codec, phase.parts(), []
     for part in parts:
         set_token_budget(model, processor, part.num_visual_tokens or budget)
         lengths.append(check_lengths(processor, part, name, model.config.max_positions, each))
+    # All parts' samples first: what the tail cannot be trained on is told before anything is.
+    side, titles = processor.image_size, [name, f"{name}-tail"]
+    supplies = [
+        TrainingSamples(open_sources(data, part, settings.training, side), title, part, side, settings.seed, codec)
+        for title, part in zip(titles, parts, strict=False)
+    ]
     history: list[dict[str, float]] = []
     # The phase's own last checkpoint stays until the tail is done: it goes on from there.
     folders = [output / "trainer", output / "trainer-tail"][: len(parts)]
-    for number, (part, folder) in enumerate(zip(parts, folders, strict=True)):
+    for number, (part, folder, samples) in enumerate(zip(parts, folders, supplies, strict=True)):
         done = sum(before.steps for before in parts[:number])
         set_token_budget(model, processor, part.num_visual_tokens or budget)
         freeze(model, part)
-        title = f"{name}-tail" if number else name
-        side = processor.image_size
-        sources = open_sources(data, part, settings.training, side)
-        samples = TrainingSamples(sources, title, part, side, settings.seed, processor.codec)
         pictures = Pictures(model, processor, samples, output / "answers", done, run)
         log_metrics = None if run is None else _later(run.log_metrics, done)
-        with _mirrored(settings, title, part, data, folder, fetch=fetch) as sent:
+        with _mirrored(settings, titles[number], part, data, folder, fetch=fetch) as sent:
             curve = train_phase(
                 model, processor, samples, part, folder, settings.seed, log_metrics, pictures.draw, sent
             )

@@ -223,7 +223,10 @@ def fit(
         if newest is not None:
             check_processes(newest, schedule)
             logger.info("going on from %s", newest.name)
-        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+        try:
+            trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+        except ElysiumError as error:
+            raise _as_it_was(error) from error
         if signals.received is not None and trainer.state.global_step < schedule.steps:
             raise TrainingStopped(signals.received, trainer.state.global_step)
         if schedule.zero_stage:
@@ -361,6 +364,15 @@ class _Show(TrainerCallback):
 
 def _showing(show: Callable[[int], None] | None, schedule: Schedule) -> list[TrainerCallback]:
     return [] if show is None or schedule.zero_stage == 3 else [_Show(show)]
+
+
+def _as_it_was(error: ElysiumError) -> ElysiumError:
+    """Returns an error of a loader's process without the stack trace that PyTorch makes its message."""
+    kind = type(error)
+    text = str(error)
+    if not text.startswith(f"Caught {kind.__name__} in DataLoader worker"):
+        return error
+    return kind(text.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip())
 
 
 def _checkpointing() -> dict[str, Any]:

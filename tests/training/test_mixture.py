@@ -246,6 +246,26 @@ def test_a_set_without_pictures_stops_the_run(folder, data, tmp_path):
         samples[0]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_stops_a_run_is_told_in_a_line_whoever_makes_its_batches(folder, data, tmp_path, workers):
+    roots = f"training.image_roots={{found: {tmp_path}}}"
+    changes = ("steps=4", f"loader_workers={workers}")
+    chosen, _ = phase_of(
+        folder, "{found: 1}", "{rec: 1}", roots, *(f"training.finetune.{change}" for change in changes)
+    )
+    with pytest.raises(UsageError, match=r"^\d+ scenes for \d+ samples could not be read") as told:
+        train_folder(chosen, "finetune", data, tmp_path / "out")
+    assert "\n" not in str(told.value)
+
+
+def test_a_tail_that_cannot_be_asked_is_told_before_anything_is_trained(folder, data, tmp_path):
+    tail = "training.finetune.tail={steps: 2, sets: {chat: 1}}"
+    chosen, _ = phase_of(folder, "{found: 1}", "{rec: 1}", "training.finetune.steps=2", tail)
+    with pytest.raises(UsageError, match="chat can be asked vqa"):
+        train_folder(chosen, "finetune", data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("sets", "mixture", "message"),
     [
