@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -125,6 +126,12 @@ def step_command(name: str, workspace: str, preset: str | None, overrides: tuple
     """
     from elysium.pipeline.execute import run_step
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Else all but one would fail for the step's lock.
+        raise UsageError(
+            f"torchrun starts {os.environ['WORLD_SIZE']} processes, and a step is one, which starts its own for the "
+            "GPUs of its machine (training.processes); what spans machines is `elysium train run`"
+        )
     row = step(name)
     place = Workspace.at(workspace)
     outcome = run_step(place, row, place.settings(preset, overrides))

@@ -15,6 +15,7 @@ import pytest
 import torch
 from training_data import SETTINGS, settings, write_snapshot
 
+from elysium.cli import run
 from elysium.config import Schedule
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model
@@ -218,6 +219,13 @@ def test_what_processes_cannot_share_is_refused_before_any_is_started(make, with
 @pytest.mark.parametrize(("processes", "number"), [("auto", 1), (1, 1), (3, 3)])
 def test_without_gpus_one_process_trains_unless_the_settings_say_more(processes, number, without_gpus):
     assert num_processes(settings(f"training.processes={processes}").training) == number
+
+
+def test_a_step_under_torchrun_is_refused_in_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "32")
+    assert run(["step", "finetune", "--workspace", str(tmp_path)]) == 2
+    assert "torchrun starts 32 processes, and a step is one" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_of_torchrun_starts_no_others(monkeypatch):
