@@ -280,8 +280,7 @@ def _curves(items: Sequence[ItemResult], systems: Sequence[str]) -> dict[str, di
     for system in systems:
         for name in dict.fromkeys(name for item in items for name in item.curves.get(system, {})):
             drawn = [item.curves[system][name] for item in items if name in item.curves.get(system, {})]
-            mean: list[float] = np.round(np.mean(drawn, axis=0), 3).tolist()
-            found.setdefault(system, {})[name] = mean
+            found.setdefault(system, {})[name] = [round(float(share), 3) for share in np.mean(drawn, axis=0)]
     return found
 
 
