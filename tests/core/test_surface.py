@@ -34,6 +34,10 @@ OPTIONS = {
     },
     "evaluate run": {"--task", "--data", "--checkpoint", "--output"},
     "evaluate score": {"--format", "--predictions", "--ground-truth", "--absent", "--absent-frames"},
+    "reproduce": {
+        *("--model", "--data", "--output", "--from-results", "--ablation", "--tolerance", "--score-tolerance"),
+        *("--set", "--json"),
+    },
     "track": {
         *("--expression", "--box", "--output", "--format", "--resume", "--checkpoint", "--device", "--dtype", "--json"),
         *("--start", "--stop", "--stride", "--fps", "--batch-size", "--multi", "--absent-below", "--zoom"),
