@@ -38,7 +38,7 @@ class Cost(_Part):
 
     seconds: float = Field(ge=0)
     frames: int = Field(ge=0)
-    tokens: int = Field(ge=0)
+    tokens: float = Field(ge=0)
     peak_mib: float = Field(ge=0)
 
 
@@ -183,6 +183,16 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(f"{file} is no evaluation: {where}: {first['msg']}") from error
+
+
+def prediction_lines(predictions: Mapping[str, Sequence[ItemResult]]) -> str:
+    """Returns the content of `predictions.jsonl` from each task's items, one JSON object a line."""
+    lines = (
+        json.dumps({"task": task, **item.prediction}, ensure_ascii=False)
+        for task, items in predictions.items()
+        for item in items
+    )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def summarise(
