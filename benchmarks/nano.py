@@ -26,7 +26,7 @@ from elysium.data.records import TrackRecord, read_jsonl
 from elysium.data.vocabulary import SIZES
 from elysium.evaluation.evaluating import collect, measure_all
 from elysium.evaluation.held_out import RECORDS
-from elysium.evaluation.request import EvaluationRequest, SetRequest
+from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
 from elysium.inference.checkpoints import find_checkpoint
 
 HIT, MISS = 0.5, 0.1
@@ -69,7 +69,7 @@ def measure(checkpoint: Path, data: Path) -> dict[str, Any]:
     """Returns task → figures of the model and the baselines."""
     settings = load_settings("nano", ["evaluate.max_sequences=1000"])
     request = EvaluationRequest(
-        checkpoint=checkpoint, sets=(SetRequest(data=data),), settings=settings.evaluate, seed=settings.seed
+        checkpoint=checkpoint, sets=(HeldOutRequest(data=data),), settings=settings.evaluate, seed=settings.seed
     )
     known = {record.id: record for record in read_jsonl(data / RECORDS, TrackRecord)}
     found = {}

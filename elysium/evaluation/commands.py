@@ -138,7 +138,7 @@ def run_command(
     """
     from elysium.config import load_settings
     from elysium.evaluation.evaluating import collect, measure_all
-    from elysium.evaluation.request import EvaluationRequest, SetRequest
+    from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
     from elysium.evaluation.results import METRICS_FILE, Evaluation, prediction_lines
     from elysium.evaluation.running import Shard, num_missing
     from elysium.inference.checkpoints import find_checkpoint
@@ -148,7 +148,7 @@ def run_command(
     kind = {"reg": "video-reg"}.get(task, task)
     request = EvaluationRequest(
         checkpoint=find_checkpoint(checkpoint, Path("runs")),
-        sets=(SetRequest(data=data, tasks=(f"{kind}-simulated", f"{kind}-real")),),
+        sets=(HeldOutRequest(data=data, tasks=(f"{kind}-simulated", f"{kind}-real")),),
         settings=settings.evaluate,
         seed=settings.seed,
     )

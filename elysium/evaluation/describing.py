@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from elysium.boxes import FloatArray, normalise
@@ -77,6 +78,9 @@ class Describing:
         """What is described, by id."""
         return self._items
 
+    def check(self) -> None:
+        """Nothing else is needed."""
+
     def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
         """Describes some of the objects: from the clip, and for the baseline from its first frame alone."""
         for chunk in batched([self._items[name] for name in ids], engine.batch_size):
@@ -114,7 +118,7 @@ class Describing:
             )
         return results
 
-    def finish(self, items: Sequence[ItemResult]) -> Finished:
+    def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """All figures are means over objects."""
         return Finished(items, notes=self._notes)
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from elysium.errors import ElysiumError
+from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest
 from elysium.evaluation.results import ItemResult, TaskFigures
 from elysium.evaluation.running import Shard, figures_of, measure, num_missing
@@ -46,10 +47,14 @@ def measure_all(request: EvaluationRequest, folder: Path, shard: Shard | None = 
     Raises:
         ElysiumError: If the data cannot be read, the folder is another measurement's, or the model answers nothing.
     """
-    works = request.works()
+    works = open_works(request)
     facts = {"checkpoint": _digest(request.checkpoint), "dtype": request.settings.dtype}
     processes = 1 if shard is not None else num_processes(request)
-    if processes > 1 and any(num_missing(work, folder / work.name) for work in works):
+    unfinished = [work for work in works if num_missing(work, folder / work.name)]
+    if shard is None:
+        for work in unfinished:
+            work.check()
+    if processes > 1 and unfinished:
         _in_processes(request, folder, processes)
     if request.threads is not None:
         torch.set_num_threads(request.threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,9 @@ class Finding:
         """What is looked for, by id."""
         return self._items
 
+    def check(self) -> None:
+        """Nothing else is needed."""
+
     def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
         """Looks for some of the objects."""
         for chunk in batched([self._items[name] for name in ids], engine.batch_size):
@@ -122,7 +126,7 @@ class Finding:
             )
         return results
 
-    def finish(self, items: Sequence[ItemResult]) -> Finished:
+    def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """All figures are means over expressions."""
         return Finished(items, protocol={"overlap": "IoU at least 0.5 (0.7, 0.9)"}, notes=self._notes)
 

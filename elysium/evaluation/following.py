@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,9 @@ class Following:
         """What is followed, by id."""
         return self._items
 
+    def check(self) -> None:
+        """Nothing else is needed."""
+
     def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
         """Follows some of the objects, side by side."""
         items = [self._items[name] for name in ids]
@@ -162,7 +166,7 @@ class Following:
             cost=cost,
         )
 
-    def finish(self, items: Sequence[ItemResult]) -> Finished:
+    def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """Says what the figures depend on; they are all means over sequences."""
         notes = list(self._notes)
         if CSRT in self._baselines and not has_csrt() and any(item.real for item in self._items.values()):

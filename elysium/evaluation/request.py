@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from elysium.config import EvaluateSettings
-from elysium.evaluation.held_out import TASKS, held_out_works
-from elysium.evaluation.work import Work
+from elysium.evaluation.answering import Judging
+from elysium.evaluation.held_out import TASKS
 from elysium.inference import Engine
 
+Task = Literal["sot", "rsot", "rec", "video-reg", "vqa"]
 
-class SetRequest(BaseModel):
-    """Tasks on one set.
+
+class HeldOutRequest(BaseModel):
+    """The records that a snapshot holds back.
 
     Attributes:
-        data: Folder of the set.
-        tasks: Of a snapshot's records: task and kind of clips, e.g. `sot-real`.
+        data: Folder with `evaluation.jsonl`.
+        tasks: Task and kind of clips, e.g. `sot-real`; those without records are left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: Path
     tasks: tuple[str, ...] = TASKS
+
+
+class SetRequest(BaseModel):
+    """One task on a published set, or on one of the same form.
+
+    Attributes:
+        task: What is asked.
+        data: Its folder.
+        name: What the set is called; None looks which layout the folder has.
+        split: Part of it; None takes the one that is published for.
+        annotations: Files with expressions, for `rec`.
+        media: Folder with pictures or videos, where they lie apart.
+        missing: Whether missing videos are refused, or count as failures.
+        only: Ids of the items to measure, instead of all.
+        limit: Measures the first so many items.
+        max_frames: Follows the first so many frames.
+        judging: How answers are judged, for `vqa`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Task
+    data: Path
+    name: str | None = None
+    split: str | None = None
+    annotations: tuple[Path, ...] = ()
+    media: Path | None = None
+    missing: Literal["refuse", "fail"] = "refuse"
+    only: tuple[str, ...] | None = None
+    limit: PositiveInt | None = None
+    max_frames: PositiveInt | None = None
+    judging: Judging | None = None
 
 
 class EvaluationRequest(BaseModel):
@@ -41,18 +75,10 @@ class EvaluationRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     checkpoint: Path
-    sets: tuple[SetRequest, ...]
+    sets: tuple[HeldOutRequest | SetRequest, ...]
     settings: EvaluateSettings
     seed: int = 0
     threads: int | None = None
-
-    def works(self) -> list[Work]:
-        """Returns every task, its data looked over and none of it asked about.
-
-        Raises:
-            ElysiumError: If a set is missing or damaged.
-        """
-        return [work for part in self.sets for work in _works(part, self.settings)]
 
     def engine(self) -> Engine:
         """Loads the model."""
@@ -68,7 +94,3 @@ class EvaluationRequest(BaseModel):
                 batch_size=self.settings.batch_size,
             )
         )
-
-
-def _works(part: SetRequest, settings: EvaluateSettings) -> Sequence[Work]:
-    return held_out_works(part.data, settings, part.tasks, settings.baselines)

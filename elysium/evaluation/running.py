@@ -146,7 +146,7 @@ def figures_of(work: Work, folder: Path, *, samples: int, seed: int) -> tuple[Ta
             f"{work.name}: {len(missing)} of {len(work.sizes)} items are not measured yet, {missing[0]} for one; "
             "run the missing shards, or the same command without --shard"
         )
-    finished = work.finish([found[name] for name in work.sizes])
+    finished = work.finish([found[name] for name in work.sizes], folder)
     figures = summarise(
         finished.items,
         samples=samples,

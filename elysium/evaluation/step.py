@@ -14,7 +14,7 @@ from elysium.evaluation.evaluating import collect, measure_all
 from elysium.evaluation.held_out import RECORDS
 from elysium.evaluation.report import render_sources
 from elysium.evaluation.report_sources import Sources
-from elysium.evaluation.request import EvaluationRequest, SetRequest
+from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
 from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import write_atomic
@@ -61,7 +61,7 @@ def _measure(
     """Returns task → figures and items of one checkpoint."""
     request = EvaluationRequest(
         checkpoint=checkpoint,
-        sets=(SetRequest(data=context.inputs["snapshot"] / "data"),),
+        sets=(HeldOutRequest(data=context.inputs["snapshot"] / "data"),),
         settings=context.settings.evaluate,
         seed=context.settings.seed,
         threads=context.settings.training.threads,

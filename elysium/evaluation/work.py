@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -52,11 +53,14 @@ class Work(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """Plain data that decides the answers beside the model; a run with other facts does not go on with this one."""
 
+    def check(self) -> None:
+        """Looks for what will be needed later, such as a judge, before anything is asked."""
+
     def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
         """Asks about some items, side by side, and yields results as they are there, in any order."""
 
-    def finish(self, items: Sequence[ItemResult]) -> Finished:
-        """Returns what all items together give."""
+    def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
+        """Returns what all items together give; the folder is the task's, for what must be kept."""
 
 
 class Stopwatch:

@@ -182,7 +182,7 @@ def test_a_record_that_breaks_the_engine_fails_alone(data, breaking, tmp_path):
 def test_an_answer_that_is_no_box_is_a_miss(data, breaking, tmp_path):
     result, _ = figures(works(data)["rec-simulated"], breaking, tmp_path)
     assert result.model["accuracy"] == pytest.approx(200 / 3, abs=1e-3)
-    assert result.failures == {"unparsed": 1, "empty": 0, "crashed": 0}
+    assert result.failures == {"unparsed": 1, "empty": 0, "crashed": 0, "missing": 0}
 
 
 def test_a_description_that_cannot_be_given_is_wrong(data, breaking, tmp_path):
