@@ -17,7 +17,7 @@ from elysium.errors import UsageError
 from elysium.evaluation.statistics import bootstrap_mean
 
 MODEL = "model"
-FAILURES = ("unparsed", "empty", "crashed")
+FAILURES = ("unparsed", "empty", "crashed", "missing")
 METRICS_FILE = "metrics.json"
 Figures = dict[str, float]
 
@@ -38,7 +38,7 @@ class Cost(_Part):
 
     seconds: float = Field(ge=0)
     frames: int = Field(ge=0)
-    tokens: int = Field(ge=0)
+    tokens: float = Field(ge=0)
     peak_mib: float = Field(ge=0)
 
 
@@ -50,7 +50,8 @@ class ItemResult(_Part):
         video: The video or picture that it comes from; items of one are resampled together.
         figures: System to metric to figure, of `model` and the baselines.
         failures: Kind to the number of the model's answers that were none: `unparsed` is no box, `empty` no text,
-            `crashed` could not be asked. Frames for tracking, else items.
+            `crashed` could not be asked, `missing` had no video, which a person allowed. Frames for tracking, else
+            items.
         groups: Kind of breakdown to the names of the groups that the item belongs to, e.g. `attribute` or `size`.
         curves: System to curve to shares in percent, for tracking.
         prediction: The model's answer as `predictions.jsonl` has it.
@@ -183,6 +184,16 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(f"{file} is no evaluation: {where}: {first['msg']}") from error
+
+
+def prediction_lines(predictions: Mapping[str, Sequence[ItemResult]]) -> str:
+    """Returns the content of `predictions.jsonl` from each task's items, one JSON object a line."""
+    lines = (
+        json.dumps({"task": task, **item.prediction}, ensure_ascii=False)
+        for task, items in predictions.items()
+        for item in items
+    )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def summarise(

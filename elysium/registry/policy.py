@@ -35,7 +35,7 @@ class Floor(_Part):
     metric: str
     minimum: float | None = None
     maximum: float | None = None
-    relative_to: Literal["static_box", "frame_by_frame"] | None = None
+    relative_to: Literal["static_box", "frame_by_frame", "csrt"] | None = None
     if_measured: bool = False
 
     @model_validator(mode="after")
