@@ -139,22 +139,39 @@ def test_more_items_than_the_set_has_are_another_set():
 
 
 def test_a_copy_with_one_question_more_is_the_same_set():
-    found, _ = cells("table3", evaluation("vqa-msrvtt-qa", 72_821, {"accuracy": 67.5}))
+    found, _ = cells("table3", evaluation("vqa-msrvtt-qa", 72_821, {"judge_accuracy": 67.5}))
     assert found["msrvtt-accuracy"].state == "reproduced"
     assert any("of the part test" in reason for reason in found["msrvtt-accuracy"].reasons)
 
 
-def test_a_set_of_unknown_size_is_never_reproduced():
-    found, _ = cells("table3", evaluation("vqa-tgif-qa", 13_000, {"accuracy": 66.6}))
-    assert found["tgif-accuracy"].state == "partial"
-    assert "not known" in found["tgif-accuracy"].reasons[0]
+@pytest.mark.parametrize(
+    ("count", "split", "state", "whole"),
+    [
+        (6_415, "val", "reproduced", 6_415),
+        (6_415, None, "reproduced", 6_415),
+        (6_415, "test", "partial", 13_157),
+        (100, "val", "partial", 6_415),
+        (100, None, "partial", 13_157),
+    ],
+)
+def test_a_part_of_the_set_is_whole_by_its_own_number(count, split, state, whole):
+    protocol = {"split": split} if split else {}
+    found, _ = cells("table3", evaluation("vqa-msvd-qa", count, {"judge_accuracy": 75.8}, protocol=protocol))
+    assert (found["msvd-accuracy"].state, found["msvd-accuracy"].whole) == (state, whole)
+
+
+def test_without_a_judge_there_is_no_judged_figure_and_the_evaluation_says_why():
+    notes = ["no judge was asked: figures are by matching words (--judge-model names one)"]
+    found, _ = cells("table3", evaluation("vqa-msvd-qa", 13_157, {"exact_match": 40.0}, notes=notes))
+    assert found["msvd-accuracy"].state == "data missing"
+    assert "--judge-model" in found["msvd-accuracy"].reasons[0]
 
 
 @pytest.mark.parametrize(("judge", "word"), [({"model": "gpt-4o"}, "gpt-4o"), ("qwen", "qwen"), (None, "does not say")])
 def test_a_judged_figure_names_the_judge_and_warns(judge, word):
     protocol = {"judge": judge} if judge else {}
     found, filled = cells(
-        "table3", evaluation("vqa-msvd-qa", 13_157, {"accuracy": 75.8, "score": 3.7}, protocol=protocol)
+        "table3", evaluation("vqa-msvd-qa", 13_157, {"judge_accuracy": 75.8, "judge_score": 3.7}, protocol=protocol)
     )
     for name in ("msvd-accuracy", "msvd-score"):
         warning = found[name].reasons[-1]
@@ -163,10 +180,23 @@ def test_a_judged_figure_names_the_judge_and_warns(judge, word):
     assert any("35.2" in note and "43.6" in note for note in filled.notes)
 
 
-def test_absent_frames_that_were_dropped_are_another_protocol():
-    found, _ = cells("table4", evaluation("sot-lasot", 280, {"auc": 56.1}, protocol={"absent_frames": "drop"}))
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ({"absent_frames": "drop"}, "absent frames = drop, published figures are with miss"),
+        ({"protocol": "release"}, "protocol = release, published figures are with one-pass"),
+        ({"max_frames": 100}, "max frames = 100, published figures are without"),
+    ],
+)
+def test_what_was_measured_otherwise_is_another_protocol(protocol, words):
+    found, _ = cells("table4", evaluation("sot-lasot", 280, {"auc": 56.1}, protocol=protocol))
     assert found["lasot-auc"].state == "other protocol"
-    assert "absent frames = drop" in found["lasot-auc"].reasons[0]
+    assert words in found["lasot-auc"].reasons[0]
+
+
+def test_what_an_evaluation_tells_its_readers_is_told_with_the_table():
+    _, filled = cells("table4", evaluation("sot-lasot", 280, {"auc": 56.1}, notes=["3 images were dark"]))
+    assert "sot-lasot: 3 images were dark." in filled.notes
 
 
 def test_items_that_training_had_seen_are_no_reproduction():
@@ -181,13 +211,13 @@ def test_failed_answers_are_told():
     assert "12 answers" in found["lasot-auc"].reasons[0]
 
 
-def test_a_figure_that_the_evaluation_lacks_failed_with_what_it_says():
+def test_a_figure_that_the_evaluation_lacks_is_missing_with_what_it_says():
     found, _ = cells(
         "table6",
         evaluation("video-reg-elysiumtrack", 500, {"cider": 115.0}, notes=["METEOR needs Java, which is not here"]),
     )
     assert found["cider"].state == "reproduced"
-    assert found["meteor"].state == "failed"
+    assert found["meteor"].state == "data missing"
     assert "needs Java" in found["meteor"].reasons[0]
 
 

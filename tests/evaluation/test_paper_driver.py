@@ -32,7 +32,7 @@ class Recorder:
 
 @pytest.fixture
 def data(tmp_path):
-    for file in ("LaSOT/airplane-1/groundtruth.txt", "UAV123/anno/UAV123/bike1.txt"):
+    for file in ("LaSOT/airplane/airplane-1/groundtruth.txt", "UAV123/anno/UAV123/bike1.txt"):
         path = tmp_path / "sets" / file
         path.parent.mkdir(parents=True)
         path.touch()
@@ -107,6 +107,16 @@ def test_a_damaged_result_is_measured_again(data, tmp_path, caplog):
     run(data, tmp_path / "out", again)
     assert [entry[1] for entry in again.asked] == ["lasot"]
     assert "measured again" in caplog.text
+
+
+def test_what_lacks_a_figure_is_gone_on_with(data, tmp_path):
+    """As where the first attempt had no judge, or no Java for METEOR."""
+    run(data, tmp_path / "out", Recorder(figures={"auc": 56.1, "precision": 50.1}))
+    again = Recorder()
+    filled = run(data, tmp_path / "out", again)
+    # UAV123 needs no normalised precision.
+    assert [entry[1] for entry in again.asked] == ["lasot"]
+    assert filled.counts == {"reproduced": 4, "differs": 1}
 
 
 def test_a_measure_that_measures_something_else_has_failed(data, tmp_path):

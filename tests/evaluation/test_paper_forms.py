@@ -9,6 +9,7 @@ import pytest
 from paper_results import evaluation
 
 from elysium.cli import run
+from elysium.errors import ElysiumError
 from elysium.evaluation.paper.filling import Results, fill
 from elysium.evaluation.paper.forms import latex, markdown, page, terminal
 from elysium.evaluation.paper.tables import TABLES, load_table
@@ -36,7 +37,7 @@ def test_markdown_has_printed_and_measured_figures_line_under_line():
     measured = lines[lines.index(printed) + 1]
     assert "LaSOT P (means P_norm)" in heads
     cells = [cell.strip() for cell in measured.strip("|").split("|")]
-    assert cells == ["**measured**", "55.9 ✓ †", "63.2 (+2.2) †", "50.3 ✓ †", "56.6 (7 of 123)", "failed"]
+    assert cells == ["**measured**", "55.9 ✓ †", "63.2 (+2.2) †", "50.3 ✓ †", "56.6 (7 of 123)", "data missing"]
     assert re.sub(r"<sup>[\d,]+</sup>", "", printed) == "| Elysium, printed | 56.1 | 61.0 | 50.1 | 56.6 | 79.2 |"
     assert lines[lines.index(measured) + 1] == "| static box, measured | 9.8 | 7.9 | 5.1 |  |  |"
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
@@ -117,7 +118,7 @@ def test_the_terminal_shows_the_same():
     console.print(terminal(filled()))
     text = console.export_text()
     assert "55.9 ✓ †" in text
-    assert "Table 4: 2 reproduced, 1 differs, 1 partial, 1 failed (of 5 cells)." in text
+    assert "Table 4: 2 reproduced, 1 differs, 1 partial, 1 data missing (of 5 cells)." in text
 
 
 def test_plain_data_has_everything_about_a_cell():
@@ -134,7 +135,7 @@ def test_plain_data_has_everything_about_a_cell():
         "reasons": ["31 answers of sot-lasot failed and count as wrong"],
         "sources": ["protocol", "notes-en"],
     }
-    assert plain["counts"] == {"reproduced": 2, "differs": 1, "partial": 1, "failed": 1}
+    assert plain["counts"] == {"reproduced": 2, "differs": 1, "partial": 1, "data missing": 1}
     assert plain["columns"][1]["means"] == "P_norm"
     assert set(plain["sources"]) == {"protocol", "notes-en", "notes-zh", "wizwand"}
     assert row["baselines"] == {"static_box": {"lasot-auc": 9.8, "lasot-p": 7.9, "lasot-p-norm": 5.1}}
@@ -153,11 +154,32 @@ def test_the_command_fills_from_existing_results_and_writes_every_form(tmp_path,
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["counts"] == {"reproduced": 3, "data missing": 2}
 
 
-def test_the_command_ends_with_1_where_an_evaluation_has_failed(tmp_path, capsys):
-    UAV123.write(tmp_path / "results" / "metrics.json")
-    arguments = ["reproduce", "table4", "--from-results", str(tmp_path / "results"), "--output", str(tmp_path / "out")]
-    assert run(arguments) == 1
-    assert "failed" in capsys.readouterr().out
+def test_the_command_measures_what_it_is_given_and_ends_with_1_where_an_evaluation_failed(
+    tmp_path, capsys, monkeypatch
+):
+    def open_measure(checkpoint, overrides):
+        def measure(task, set_name, folder, output):
+            raise ElysiumError(f"{checkpoint} with {', '.join(overrides)} broke")
+
+        return measure
+
+    monkeypatch.setattr("elysium.evaluation.paper.measuring.open_measure", open_measure)
+    (tmp_path / "sets" / "UAV123" / "anno" / "UAV123").mkdir(parents=True)
+    (tmp_path / "sets" / "UAV123" / "anno" / "UAV123" / "bike1.txt").touch()
+    arguments = [
+        "--model",
+        "mine=1",
+        "--data",
+        str(tmp_path / "sets"),
+        "--set",
+        "a.b=1",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert run(["reproduce", "table4", *arguments]) == 1
+    shown = capsys.readouterr()
+    assert "Table 4: 3 data missing, 2 failed (of 5 cells)." in shown.out
+    assert "mine=1 with a.b=1 broke" in (tmp_path / "out" / "table4.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ class Model:
     Attributes:
         checkpoint: As the user named it.
         measure: Runs its evaluations.
-        settings: What else decides its answers, e.g. what `--set` was given; finished results of others are refused.
+        settings: What else decides its answers (not who judges them), e.g. what `--set` was given; finished results of
+            other settings are refused.
     """
 
     checkpoint: str
@@ -92,7 +93,8 @@ def reproduce(
             if name in results[key].measured:
                 continue
             folder = output / key / name if len(table.keys) > 1 else output / name
-            results[key] = _with(results[key], task, set_name, model, data, folder)
+            wanted = _Wanted(task, set_name, table.metrics(key, task, set_name))
+            results[key] = _with(results[key], wanted, model, data, folder)
             after_each(fill(table, results, tolerances))
     return fill(table, results, tolerances)
 
@@ -149,22 +151,33 @@ def _page(name: str) -> str:
     return find_known_set(name).page
 
 
-def _with(results: Results, task: str, set_name: str, model: Model, data: Path, folder: Path) -> Results:
+@dataclass(frozen=True)
+class _Wanted:
+    task: str
+    set_name: str
+    metrics: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}-{self.set_name}"
+
+
+def _with(results: Results, wanted: _Wanted, model: Model, data: Path, folder: Path) -> Results:
     """Returns the results with one more evaluation, or with why there is none."""
-    name = f"{task}-{set_name}"
+    name = wanted.name
     # What earlier attempts or another folder lacked is not said of this one.
     results = replace(results, missing={key: reason for key, reason in results.missing.items() if key != name})
-    finished = _finished(folder, name)
+    finished = _finished(folder, wanted)
     if finished is not None:
         logger.info("%s is measured already; remove %s to measure it again", name, folder)
         return replace(results, measured={**results.measured, name: finished})
-    place = locate(data, set_name)
+    place = locate(data, wanted.set_name)
     if isinstance(place, Missing):
         logger.warning("%s: %s", name, place.reason)
         return replace(results, missing={**results.missing, name: place.reason})
     logger.info("measuring %s on %s", name, place)
     try:
-        evaluation = model.measure(task, set_name, place, folder)
+        evaluation = model.measure(wanted.task, wanted.set_name, place, folder)
         if name not in evaluation.tasks:
             raise ElysiumError(f"it measured {', '.join(evaluation.tasks) or 'nothing'} instead")
     except Exception as error:  # whatever breaks one evaluation must not take the others with it
@@ -174,15 +187,17 @@ def _with(results: Results, task: str, set_name: str, model: Model, data: Path, 
     return replace(results, measured={**results.measured, name: evaluation})
 
 
-def _finished(folder: Path, name: str) -> Evaluation | None:
+def _finished(folder: Path, wanted: _Wanted) -> Evaluation | None:
+    """Returns the evaluation in a folder if it has all that is needed: who adds a judge, or Java, goes on."""
     if not (folder / METRICS_FILE).is_file():
         return None
     try:
         evaluation = read_evaluation(folder)
     except UsageError as error:
-        logger.warning("%s; %s is measured again", error, name)
+        logger.warning("%s; %s is measured again", error, wanted.name)
         return None
-    return evaluation if name in evaluation.tasks else None
+    figures = evaluation.tasks.get(wanted.name)
+    return evaluation if figures is not None and wanted.metrics <= set(figures.model) else None
 
 
 def _claim(output: Path, models: Mapping[str, Model], data: Path) -> None:

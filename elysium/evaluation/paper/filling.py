@@ -166,28 +166,28 @@ def _of_one_set(
     if metric not in figures.model:
         notes = "; ".join(figures.notes)
         return NotMeasured(
-            "failed",
+            "data missing",
             f"{key} has no figure {metric}, but {', '.join(figures.model) or 'none at all'}"
             + (f"; it says: {notes}" if notes else ""),
         )
     known = find_known_set(name)
     count = known.measured(figures)
-    parts = () if known.is_whole(count) else (_not_whole(key, count, known.whole(count), known.unit),)
+    part = known.part(count, figures.protocol.get("split"))
+    whole = known.counts[part]
+    parts = () if known.is_whole(count, part) else (_not_whole(key, count, whole, known.unit),)
     return Measured(
         value=figures.model[metric],
         interval=figures.intervals.get(metric),
         count=count,
-        whole=known.whole(count),
+        whole=whole,
         parts=parts,
         contradictions=tuple(_contradictions(column, key, figures, evaluation)),
-        remarks=(*_part(key, known, count), *_remarks(table, key, figures)),
+        remarks=(*_part(key, known, part), *_remarks(table, key, figures)),
         perhaps=figures.model.get(column.perhaps) if column.perhaps else None,
     )
 
 
-def _not_whole(key: str, count: int, whole: int | None, unit: str) -> str:
-    if whole is None:
-        return f"{key} is of {count:,} {unit}, and how many the whole set has is not known here"
+def _not_whole(key: str, count: int, whole: int, unit: str) -> str:
     return (
         f"{key} is of {count:,} of {whole:,} {unit}"
         if count < whole
@@ -195,17 +195,17 @@ def _not_whole(key: str, count: int, whole: int | None, unit: str) -> str:
     )
 
 
-def _part(key: str, known: KnownSet, count: int) -> tuple[str, ...]:
+def _part(key: str, known: KnownSet, part: str) -> tuple[str, ...]:
     """Returns which part of a set was measured, where the table may be of one or another."""
-    part = known.part(count)
-    return (f"{key} is of the part {part}",) if part and len(known.counts) > 1 else ()
+    return (f"{key} is of the part {part}",) if len(known.counts) > 1 else ()
 
 
 def _contradictions(column: Column, key: str, figures: TaskFigures, evaluation: Evaluation) -> Iterator[str]:
     for name, wanted in column.requires.items():
         if name in figures.protocol and figures.protocol[name] != wanted:
             words = name.replace("_", " ")
-            yield f"{key} was measured with {words} = {figures.protocol[name]}, published figures are with {wanted}"
+            published = "without" if wanted is None else f"with {wanted}"
+            yield f"{key} was measured with {words} = {figures.protocol[name]}, published figures are {published}"
     if evaluation.leaks:
         yield f"the model had seen {evaluation.leaks:,} of the items of {key} in training"
 
@@ -248,6 +248,14 @@ def _beside(table: PaperTable, row: Row, found: Results | None) -> dict[str, dic
     return beside
 
 
+def _told(table: PaperTable, key: str, found: Results) -> Iterator[str]:
+    """Yields what the evaluations themselves tell their readers."""
+    for task, name in table.needs(key):
+        evaluation = found.measured.get(f"{task}-{name}")
+        for note in evaluation.tasks[f"{task}-{name}"].notes if evaluation else ():
+            yield f"{task}-{name}: {note.rstrip('.')}."
+
+
 def _notes(table: PaperTable, results: Mapping[str, Results]) -> tuple[str, ...]:
     notes = list(table.notes)
     if table.numbering == "assumed":
@@ -260,4 +268,5 @@ def _notes(table: PaperTable, results: Mapping[str, Results]) -> tuple[str, ...]
             notes.append(f"The figures of {key} are of several checkpoints: {', '.join(sorted(names))}.")
         elif names:
             notes.append(f"The figures of {key} are of the checkpoint {names.pop()}.")
+        notes += _told(table, key, found)
     return tuple(notes)

@@ -11,8 +11,10 @@ from typing import Literal
 from elysium.errors import UsageError
 from elysium.evaluation.paper.tables import read_figures
 from elysium.evaluation.results import TaskFigures
+from elysium.evaluation.videoqa.questions import QUESTION_SETS
 
-# Copies of a set differ by an item or two in ten thousand (MSRVTT-QA has 72,820 or 72,821 test questions).
+# Copies of a set differ by an item or two in ten thousand (MSRVTT-QA has 72,820 or 72,821 test questions; the first in
+# huggingface.co/datasets/MMInstruction/M3IT).
 _SLACK = 0.001
 
 
@@ -28,7 +30,7 @@ class KnownSet:
         layout: What the folder holds, in words.
         page: Where to get it.
         unit: What is counted.
-        counts: Part to the number of them; empty where it is not known.
+        counts: Part to the number of them, the likeliest part first.
     """
 
     name: str
@@ -46,18 +48,20 @@ class KnownSet:
             return len(set(figures.videos.values()))
         return figures.num_sequences
 
-    def whole(self, count: int) -> int | None:
-        """Returns the number that a whole part has: the one that `count` is, or else the first; None if not known."""
-        part = self.part(count)
-        return self.counts[part] if part else next(iter(self.counts.values()), None)
+    def part(self, count: int, named: object = None) -> str:
+        """Returns which part a result is of: the one that it names, else the one of as many items, else the first.
 
-    def part(self, count: int) -> str | None:
-        """Returns the part that a result of `count` is of all of, as far as its number tells."""
-        return next((part for part, full in self.counts.items() if abs(count - full) <= _SLACK * full), None)
+        Args:
+            count: Items or videos of the result.
+            named: What the result says of itself.
+        """
+        if isinstance(named, str) and named in self.counts:
+            return named
+        return next((part for part in self.counts if self.is_whole(count, part)), next(iter(self.counts)))
 
-    def is_whole(self, count: int) -> bool:
-        """Returns whether a result of `count` is of all of a part, as far as its number tells."""
-        return self.part(count) is not None
+    def is_whole(self, count: int, part: str) -> bool:
+        """Returns whether a result is of all of a part, as far as its number tells."""
+        return abs(count - self.counts[part]) <= _SLACK * self.counts[part]
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,14 @@ def load_sets() -> dict[str, KnownSet]:
                 layout=place["layout"],
                 page=place["page"],
                 unit=place.get("unit", "items"),
-                counts=dict(counts),
+                counts=dict(counts) or _questions(name),
             )
     return found
+
+
+def _questions(name: str) -> dict[str, int]:
+    counts = QUESTION_SETS[name].counts
+    return {part: counts[part] for part in ("test", "val") if part in counts}
 
 
 def locate(data: Path, name: str) -> Path | Missing:

@@ -162,6 +162,16 @@ class PaperTable(_Part):
         ]
         return tuple(dict.fromkeys(found))
 
+    def metrics(self, key: str, task: str, set_name: str) -> frozenset[str]:
+        """Returns what is needed of one evaluation of one model."""
+        return frozenset(
+            column.metric
+            for row in self.rows
+            if row.key == key
+            for column in self.columns
+            if column.metric and task_of(row, column) == task and set_name in column.sets
+        )
+
 
 def task_of(row: Row, column: Column) -> str:
     """Returns what a cell's result is measured as."""
