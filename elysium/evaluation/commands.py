@@ -48,7 +48,7 @@ def evaluate() -> None:
 def score_command(
     layout: str, predictions: Path, ground_truth: Path, absent: Path | None, absent_frames: str, as_json: bool
 ) -> None:
-    r"""Score any tracker's result files, in percent: one-pass evaluation, mean over sequences.
+    """Score any tracker's result files, in percent: one-pass evaluation, mean over sequences.
 
     \b
     Standard output is one JSON object: auc, precision, norm_precision, sequences, frames. Numbers of a row may be
@@ -126,13 +126,13 @@ def run_command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Measure a checkpoint on one task, with the baselines beside it.
+    """Measure a checkpoint on one task, with the baselines beside it.
 
     Every result is on the disk as soon as it is there: run again, a command that was stopped goes on from them.
 
     \b
     Example:
-      elysium evaluate run --task rsot --data runs/x/snapshot/data --checkpoint runs/x/checkpoints/finetune/model \
+      elysium evaluate run --task rsot --data runs/x/snapshot/data --checkpoint runs/x/checkpoints/finetune/model \\
         --output rsot
       elysium evaluate run --task sot … --output sot --shard $JOB_COMPLETION_INDEX/8
     """
@@ -182,7 +182,7 @@ def run_command(
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the resampling.")
 @json_option
 def compare_command(first: Path, second: Path, common: bool, samples: int, seed: int, as_json: bool) -> None:
-    r"""Say whether model A is better or worse than model B, or one cannot tell.
+    """Say whether model A is better or worse than model B, or one cannot tell.
 
     A and B are what `elysium evaluate run` or the step `evaluate` wrote: the folder, or its metrics.json. Sequences
     are compared one by one; those of one video count as one. The promotion policy decides by the same rule.

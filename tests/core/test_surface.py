@@ -62,6 +62,7 @@ def test_commands_and_options_stay(command, options):
 def test_every_command_explains_itself_with_an_example(command):
     text = find(command).help or ""
     assert "Example" in text, f"elysium {command} --help shows no example"
+    assert r"\b" not in text, "a raw docstring keeps click from keeping the lines of its example"
     for parameter in find(command).params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"elysium {command} {parameter.opts[0]} has no help"
