@@ -7,24 +7,11 @@ from pathlib import Path
 import click
 
 from elysium.cli import print_json
-from elysium.options import json_option, set_option
+from elysium.evaluation.run_command import run_command
+from elysium.options import json_option
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 _RESULT = click.Path(path_type=Path, exists=True)
-
-
-class _Shard(click.ParamType):  # type: ignore[type-arg] # generic only in newer releases
-    name = "shard"
-
-    def convert(
-        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        index, sign, count = value.partition("/")
-        if not (sign and index.isdigit() and count.isdigit() and int(index) < int(count)):
-            self.fail(f"{value!r} is no INDEX/COUNT, e.g. 0/4 to 3/4", param, ctx)
-        return int(index), int(count)
 
 
 @click.group()
@@ -79,101 +66,6 @@ def score_command(
     print_json(result)
 
 
-@evaluate.command("run")
-@click.option(
-    "--task",
-    type=click.Choice(["sot", "rsot", "rec", "reg", "video-reg"]),
-    required=True,
-    help="What to measure; reg is another name of video-reg.",
-)
-@click.option(
-    "--data", type=_FOLDER, required=True, help="Folder with evaluation.jsonl and its frames, e.g. RUN/snapshot/data."
-)
-@click.option(
-    "--checkpoint",
-    required=True,
-    metavar="CKPT",
-    help="A folder, e.g. RUN/checkpoints/finetune/model; nano, which Elysium carries; or models:/NAME@ALIAS in runs/.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="For metrics.json, predictions.jsonl and, item by item as they land, parts/. Named again, a run goes on.",
-)
-@click.option(
-    "--processes",
-    type=click.IntRange(1),
-    default=None,
-    help="Share the items among so many processes [default: one for each GPU].",
-)
-@click.option(
-    "--shard",
-    type=_Shard(),
-    default=None,
-    metavar="INDEX/COUNT",
-    help="Measure only this share, for machines that share --output; the same command without it ends the run.",
-)
-@set_option
-@json_option
-def run_command(
-    task: str,
-    data: Path,
-    checkpoint: str,
-    output: Path,
-    processes: int | None,
-    shard: tuple[int, int] | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Measure a checkpoint on one task, with the baselines beside it.
-
-    Every result is on the disk as soon as it is there: run again, a command that was stopped goes on from them.
-
-    \b
-    Example:
-      elysium evaluate run --task rsot --data runs/x/snapshot/data --checkpoint runs/x/checkpoints/finetune/model \\
-        --output rsot
-      elysium evaluate run --task sot … --output sot --shard $JOB_COMPLETION_INDEX/8
-    """
-    from elysium.config import load_settings
-    from elysium.evaluation.evaluating import collect, measure_all
-    from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
-    from elysium.evaluation.results import METRICS_FILE, Evaluation, prediction_lines
-    from elysium.evaluation.running import Shard, num_missing
-    from elysium.inference.checkpoints import find_checkpoint
-    from elysium.pipeline.workspace import write_atomic
-
-    settings = load_settings("nano", (*overrides, *([f"evaluate.processes={processes}"] if processes else ())))
-    kind = {"reg": "video-reg"}.get(task, task)
-    request = EvaluationRequest(
-        checkpoint=find_checkpoint(checkpoint, Path("runs")),
-        sets=(HeldOutRequest(data=data, tasks=(f"{kind}-simulated", f"{kind}-real")),),
-        settings=settings.evaluate,
-        seed=settings.seed,
-    )
-    parts = output / "parts"
-    works = measure_all(request, parts, None if shard is None else Shard(*shard))
-    missing = {work.name: num_missing(work, parts / work.name) for work in works}
-    if any(missing.values()):
-        click.echo(f"this share is measured; of all, {sum(missing.values())} items are still missing", err=True)
-        if as_json:
-            print_json({"missing": missing})
-        return
-    found = collect(works, parts, request)
-    figures = {name: entry for name, (entry, _) in found.items()}
-    Evaluation(tasks=figures, checkpoint=checkpoint).write(output / METRICS_FILE)
-    write_atomic(
-        output / "predictions.jsonl", prediction_lines({name: list(items) for name, (_, items) in found.items()})
-    )
-    shown = {name: {"model": entry.model, "baselines": entry.baselines} for name, entry in figures.items()}
-    if as_json:
-        print_json({"tasks": shown})
-    else:
-        for name, entry in figures.items():
-            click.echo(f"{name}: model {entry.model}, baselines {entry.baselines}")
-
-
 @evaluate.command("compare")
 @click.argument("first", metavar="A", type=_RESULT)
 @click.argument("second", metavar="B", type=_RESULT)
@@ -213,3 +105,6 @@ def compare_command(first: Path, second: Path, common: bool, samples: int, seed:
     )
     if as_json:
         print_json(found.as_json())
+
+
+evaluate.add_command(run_command)

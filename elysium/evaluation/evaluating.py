@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,52 @@ import torch
 from elysium.errors import ElysiumError
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest
-from elysium.evaluation.results import ItemResult, TaskFigures
+from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
 from elysium.evaluation.running import Shard, figures_of, measure, num_missing
 from elysium.evaluation.work import Work
-from elysium.pipeline.workspace import digest_of, scan
+from elysium.pipeline.workspace import digest_of, scan, write_atomic
 
 logger = logging.getLogger(__name__)
 
 _WORKER = "elysium.evaluation.worker"
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a measurement.
+
+    Attributes:
+        evaluation: The figures; None while items of other shards are missing.
+        missing: Task to the number of items that are not measured yet.
+    """
+
+    evaluation: Evaluation | None
+    missing: dict[str, int]
+
+
+def evaluate_into(request: EvaluationRequest, output: Path, shard: Shard | None = None) -> Outcome:
+    """Measures, and writes `metrics.json` and `predictions.jsonl` once every item is there.
+
+    Args:
+        request: What to measure.
+        output: For results; a later call with the same request goes on with what is there.
+        shard: See `measure_all`.
+
+    Raises:
+        ElysiumError: As `measure_all`.
+    """
+    parts = output / "parts"
+    works = measure_all(request, parts, shard)
+    missing = {work.name: num_missing(work, parts / work.name) for work in works}
+    if any(missing.values()):
+        return Outcome(None, missing)
+    found = collect(works, parts, request)
+    evaluation = Evaluation(tasks={name: entry for name, (entry, _) in found.items()}, checkpoint=request.name)
+    evaluation.write(output / METRICS_FILE)
+    lines = prediction_lines({name: list(items) for name, (_, items) in found.items()})
+    write_atomic(output / "predictions.jsonl", lines)
+    return Outcome(evaluation, missing)
 
 
 def measure_all(request: EvaluationRequest, folder: Path, shard: Shard | None = None) -> list[Work]:

@@ -66,6 +66,7 @@ class EvaluationRequest(BaseModel):
 
     Attributes:
         checkpoint: Its folder.
+        name: What the user called it.
         sets: At least one.
         settings: How it is measured.
         seed: Of the bootstrap.
@@ -75,6 +76,7 @@ class EvaluationRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     checkpoint: Path
+    name: str | None = None
     sets: tuple[HeldOutRequest | SetRequest, ...]
     settings: EvaluateSettings
     seed: int = 0
@@ -82,8 +84,11 @@ class EvaluationRequest(BaseModel):
 
     def engine(self) -> Engine:
         """Loads the model."""
+        from transformers.utils.logging import disable_progress_bar
+
         from elysium.inference.checkpoints import EngineOptions, open_engine
 
+        disable_progress_bar()  # of loading weights
         return open_engine(
             EngineOptions(
                 # An absolute path is never taken for a name.

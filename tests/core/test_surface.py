@@ -32,7 +32,12 @@ OPTIONS = {
         *("--output", "--scale", "--selectors", "--shares", "--positions", "--seeds", "--steps", "--jobs", "--preset"),
         *("--set", "--json"),
     },
-    "evaluate run": {"--task", "--data", "--checkpoint", "--output"},
+    "evaluate run": {
+        *("--task", "--data", "--checkpoint", "--output", "--dataset", "--split", "--annotations", "--media", "--only"),
+        *("--limit", "--max-frames", "--processes", "--shard", "--judge-model", "--judge-url", "--judge-prompt"),
+        *("--judge-price", "--judge-max-cost", "--missing-videos", "--set", "--json"),
+    },
+    "evaluate compare": {"--common", "--json"},
     "evaluate score": {"--format", "--predictions", "--ground-truth", "--absent", "--absent-frames"},
     "reproduce": {
         *("--model", "--data", "--output", "--from-results", "--ablation", "--tolerance", "--score-tolerance"),
