@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from elysium.boxes import FloatArray, iou, normalise
+from elysium.data.pictures import read_picture
+from elysium.errors import ElysiumError
 from elysium.evaluation.asking import Crashed, Image, ground
 from elysium.evaluation.following import plain_box
 from elysium.evaluation.groups import pixel_size, relative_size
@@ -19,6 +22,8 @@ from elysium.inference import Engine
 
 # The box that needs no look at the picture: its middle half.
 _MIDDLE = (0.25, 0.25, 0.75, 0.75)
+# Expressions of one picture stand together, but for the last pictures of a chunk.
+_KEPT = 32
 # Metric to the least overlap of a hit; the first is Acc@0.5, the published one.
 _ACCURACIES = {"accuracy": 0.5, "accuracy_70": 0.7, "accuracy_90": 0.9}
 
@@ -30,7 +35,7 @@ class Named:
     Attributes:
         id: Unique in the task.
         video: The video or picture it is in.
-        image: Reads the picture.
+        path: The picture.
         expression: What to find.
         box: Shape `(4,)`, the true `(x1, y1, x2, y2)` in pixels.
         size: `(width, height)` of the picture in pixels.
@@ -39,7 +44,7 @@ class Named:
 
     id: str
     video: str
-    image: Callable[[], Image]
+    path: Path
     expression: str
     box: FloatArray
     size: tuple[int, int]
@@ -100,7 +105,7 @@ class Finding:
 
     def _measure(self, engine: Engine, items: Sequence[Named]) -> list[ItemResult]:
         watch = Stopwatch(engine)
-        answers = ground(engine, [item.image() for item in items], [item.expression for item in items])
+        answers = ground(engine, [_read(item.path) for item in items], [item.expression for item in items])
         spent = watch.lap([1] * len(items))
         results = []
         for item, answer, cost in zip(items, answers, spent, strict=True):
@@ -129,6 +134,14 @@ class Finding:
     def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """All figures are means over expressions."""
         return Finished(items, protocol={"overlap": "IoU at least 0.5 (0.7, 0.9)"}, notes=self._notes)
+
+
+@lru_cache(maxsize=_KEPT)
+def _read(path: Path) -> Image:
+    try:
+        return read_picture(path)
+    except ValueError as error:
+        raise ElysiumError(f"the picture {path} cannot be read: {error}") from error
 
 
 def _figures(box: FloatArray, truth: FloatArray) -> dict[str, float]:

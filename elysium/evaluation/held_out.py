@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def _work(
         followed = [_followed(record, _clip(record, data, settings.max_frames, clips)) for record in records]
         return Following(kind, where, followed, baselines=baselines, facts=facts, protocol=facts)
     if kind == "rec":
-        return Finding(where, list(_named(records, data, clips)), baselines=baselines)
+        return Finding(where, [_named(record, data) for record in records], baselines=baselines)
     shown = min(settings.clip_frames, settings.max_frames)
     described = [_described(record, _clip(record, data, shown, clips)) for record in records]
     return Describing(where, described, baselines=baselines, facts=facts)
@@ -85,18 +85,16 @@ def _followed(record: TrackRecord, frames: Pictures) -> Followed:
     )
 
 
-def _named(records: Sequence[TrackRecord], data: Path, clips: dict[tuple[str, int], Pictures]) -> Iterator[Named]:
-    for record in records:
-        clip = _clip(record, data, 1, clips)
-        yield Named(
-            record.id,
-            record.vid,
-            lambda clip=clip: clip[0],  # type: ignore[misc] # the loop's variable would be the last one's
-            record.object_description,
-            to_pixels(np.array(record.box[0]), record.frame_size),
-            record.frame_size,
-            groups={"class": [record.object_class]},
-        )
+def _named(record: TrackRecord, data: Path) -> Named:
+    return Named(
+        record.id,
+        record.vid,
+        data / record.frames[0],
+        record.object_description,
+        to_pixels(np.array(record.box[0]), record.frame_size),
+        record.frame_size,
+        groups={"class": [record.object_class]},
+    )
 
 
 def _described(record: TrackRecord, frames: Pictures) -> Described:

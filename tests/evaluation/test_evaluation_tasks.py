@@ -136,7 +136,7 @@ def test_a_lost_frame_is_named_and_what_was_measured_is_kept(data, oracle, tmp_p
     records[2] = records[2].model_copy(update={"frames": ["frames/nope.png"] * 8})
     write_jsonl(tmp_path / "evaluation.jsonl", records)
     (tmp_path / "frames").symlink_to(data / "frames")
-    with pytest.raises(ElysiumError, match=r"frames/nope\.png of record clip-2"):
+    with pytest.raises(ElysiumError, match=r"frames/nope\.png cannot be read"):
         figures(works(tmp_path)["rec-simulated"], oracle, tmp_path / "parts")
     assert [item.id for item in read_items(tmp_path / "parts")] == ["clip-0", "clip-1"]
 
