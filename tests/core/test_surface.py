@@ -33,7 +33,20 @@ OPTIONS = {
         *("--set", "--json"),
     },
     "evaluate run": {"--task", "--data", "--checkpoint", "--output"},
-    "evaluate score": {"--format", "--predictions", "--ground-truth", "--absent", "--absent-frames"},
+    "evaluate score": {
+        *(
+            "--format",
+            "--predictions",
+            "--ground-truth",
+            "--absent",
+            "--absent-frames",
+            "--dataset",
+            "--split",
+            "--only",
+        ),
+        *("--protocol", "--units", "--boxes", "--one-based", "--lengths", "--invalid", "--frame-size", "--attributes"),
+        *("--curves", "--output", "--json"),
+    },
     "track": {
         *("--expression", "--box", "--output", "--format", "--resume", "--checkpoint", "--device", "--dtype", "--json"),
         *("--start", "--stop", "--stride", "--fps", "--batch-size", "--multi", "--absent-below", "--zoom"),
