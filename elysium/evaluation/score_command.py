@@ -102,7 +102,7 @@ _out = together(
 @_how
 @_out
 def score_command(**given: Any) -> None:
-    r"""Score any tracker's result files, in percent: one-pass evaluation, mean over sequences.
+    """Score any tracker's result files, in percent: one-pass evaluation, mean over sequences.
 
     \b
     Standard output is one JSON object: auc, precision, norm_precision, sequences, frames. --dataset, --protocol,
@@ -156,7 +156,8 @@ def _score(given: dict[str, Any]) -> tuple[ScoredSequences, dict[str, Any]]:
             opened, given["predictions"], given["absent_frames"], protocol=given["protocol"], reading=reading
         )
         about = {"dataset": opened.name, "split": opened.split, "protocol": scored.protocol.name}
-        click.echo(f"{opened.label}, {scored.protocol.name}: {opened.scored}", err=True)
+        usual = scored.protocol.name == opened.protocol and given["absent_frames"] == "miss"
+        click.echo(f"{opened.label}, {scored.protocol.name}" + f": {opened.scored}" * usual, err=True)
     else:
         if given["split"]:
             raise UsageError("--split is for --dataset")

@@ -15,7 +15,7 @@ from elysium.evaluation.metrics import grounding_accuracy, mean_score, score_tra
 from elysium.evaluation.scoring import score_folders
 from elysium.evaluation.tracking import PROTOCOLS, TrackingSequence
 from elysium.evaluation.tracking.checks import Pair, origin_offset
-from elysium.evaluation.tracking.release import clamp_like_the_release
+from elysium.evaluation.tracking.release import clamp_like_the_release, release_clips
 
 REFERENCE = Path(os.environ.get("ELYSIUM_REFERENCE", Path(__file__).parents[2] / "../shared/reference"))
 
@@ -121,6 +121,11 @@ def test_the_releases_clamp_alone_makes_68_7_of_49_6(siamrpn):
     sound = mean_score([score_track(p, g, absent) for _, p, g, absent in siamrpn])
     wrong = mean_score([score_track(clamped(p), clamped(g), absent) for _, p, g, absent in siamrpn])
     assert (round(sound.auc, 1), round(wrong.auc, 1)) == (49.6, 68.7)
+
+
+def test_the_releases_clips_of_lasot_are_as_many_as_its_users_counted(siamrpn):
+    """PROTOCOL §7: 98,036 eight-frame clips of 280 sequences."""
+    assert sum(len(release_clips(len(g))) for _, _, g, _ in siamrpn) == 98_036
 
 
 def test_siamrpns_results_count_pixels_from_0_and_lasots_truth_from_1(siamrpn):

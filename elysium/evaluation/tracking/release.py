@@ -61,6 +61,16 @@ def clamp_like_the_release(rows: npt.ArrayLike) -> FloatArray:
     return np.clip(np.asarray(rows, dtype=np.float64), *_CLAMP)
 
 
+def release_clips(length: int) -> list[slice]:
+    """Returns the frames of each clip of a video: eight, of which a clip shares one with the next.
+
+    Example:
+        >>> release_clips(8)
+        [slice(0, 8, None), slice(7, 8, None)]
+    """
+    return [slice(start, min(start + _CLIP, length)) for start in range(0, length, _CLIP - 1)]
+
+
 def score_release(
     predicted: FloatArray, truth: FloatArray, frame_size: tuple[int, int], clamp: bool = True
 ) -> ReleaseScore:
@@ -76,8 +86,7 @@ def score_release(
     A sequence whose clips are all left out has the figures 0, and no weight in `mean_release`.
     """
     scores, dropped = [], 0
-    for start in range(0, len(truth), _CLIP - 1):
-        clip = slice(start, start + _CLIP)
+    for clip in release_clips(len(truth)):
         if not finite_rows(predicted[clip]).any():
             dropped += 1
             continue
