@@ -8,62 +8,15 @@ import click
 
 from elysium.cli import print_json
 from elysium.evaluation.run_command import run_command
+from elysium.evaluation.score_command import score_command
 from elysium.options import json_option
 
-_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 _RESULT = click.Path(path_type=Path, exists=True)
 
 
 @click.group()
 def evaluate() -> None:
     """Measure a model, or score any tracker's result files."""
-
-
-@evaluate.command("score")
-@click.option("--format", "layout", type=click.Choice(["lasot", "otb"]), required=True, help="Layout of the files.")
-@click.option("--predictions", type=_FOLDER, required=True, help="One text file a sequence, x,y,w,h a line.")
-@click.option("--ground-truth", type=_FOLDER, required=True, help="The same, or the set's own folders.")
-@click.option("--absent", type=_FOLDER, default=None, help="Absence flags, one text file a sequence, 0 or 1 a frame.")
-@click.option(
-    "--absent-frames",
-    type=click.Choice(["miss", "drop", "ordinary"]),
-    default="miss",
-    show_default=True,
-    help="Absent frames are failures (the LaSOT toolkit's way), left out, or frames like all others.",
-)
-@json_option
-def score_command(
-    layout: str, predictions: Path, ground_truth: Path, absent: Path | None, absent_frames: str, as_json: bool
-) -> None:
-    """Score any tracker's result files, in percent: one-pass evaluation, mean over sequences.
-
-    \b
-    Standard output is one JSON object: auc, precision, norm_precision, sequences, frames. Numbers of a row may be
-    parted by commas, tabs, blanks or semicolons.
-
-    \b
-    Example:
-      elysium evaluate score --format lasot --predictions results/ --ground-truth LaSOT/ --absent absent/
-    """
-    from elysium.evaluation.scoring import score_folders
-
-    scored = score_folders(predictions, ground_truth, layout, absent, absent_frames)  # type: ignore[arg-type] # choices
-    for name, count in scored.short.items():
-        click.echo(f"{name}: the last {count} rows are missing and count as no box", err=True)
-    if scored.unused:
-        names = ", ".join(scored.unused[:5]) + (" …" if len(scored.unused) > 5 else "")
-        click.echo(f"{len(scored.unused)} result files have no ground truth and are left out: {names}", err=True)
-    result = {
-        "auc": round(scored.mean.auc, 3),
-        "precision": round(scored.mean.precision, 3),
-        "norm_precision": round(scored.mean.norm_precision, 3),
-        "sequences": len(scored.sequences),
-        "frames": scored.frames,
-    }
-    if not as_json:
-        for name, value in result.items():
-            click.echo(f"{name:<16}{value:>10}", err=True)
-    print_json(result)
 
 
 @evaluate.command("compare")
@@ -108,3 +61,4 @@ def compare_command(first: Path, second: Path, common: bool, samples: int, seed:
 
 
 evaluate.add_command(run_command)
+evaluate.add_command(score_command)

@@ -19,8 +19,8 @@ AbsentFrames = Literal["miss", "drop", "ordinary"]
 SUCCESS_THRESHOLDS = np.linspace(0, 1, 21)
 PRECISION_THRESHOLDS = np.arange(51.0)
 NORM_PRECISION_THRESHOLDS = np.linspace(0, 0.5, 51)
-_PRECISION_PIXELS = 20
-_NORM_PRECISION = 0.2
+# Of the two curves above: thresholds 20 px and 0.2.
+_AT_20_PIXELS = _AT_A_FIFTH = 20
 TRACKING_METRICS = ("auc", "precision", "norm_precision")
 
 
@@ -77,22 +77,19 @@ def score_track(
     if len(g) == 0:
         raise ValueError("no frame is left to score: the target is absent in all of them")
 
-    size = g[:, 2:] - g[:, :2]
+    total, size = len(g), g[:, 2:] - g[:, :2]
     with np.errstate(invalid="ignore"):
-        failed = hidden | ~np.isfinite(g).all(-1) | ~np.isfinite(p).all(-1) | ~(size > 0).all(-1)
-    overlap = np.where(failed, -1.0, iou(np.nan_to_num(p), np.nan_to_num(g)))
-    offset = (np.nan_to_num(p[:, :2] + p[:, 2:]) - np.nan_to_num(g[:, :2] + g[:, 2:])) / 2
-    distance = np.where(failed, np.inf, np.linalg.norm(offset, axis=-1))
-    relative = np.divide(offset, size, out=np.full_like(offset, np.inf), where=~failed[:, None])
-    norm_distance = np.where(failed, np.inf, np.linalg.norm(np.where(failed[:, None], 0, relative), axis=-1))
-
-    success = _share_above(overlap, SUCCESS_THRESHOLDS)
-    precision = _share_up_to(distance, PRECISION_THRESHOLDS)
-    norm_precision = _share_up_to(norm_distance, NORM_PRECISION_THRESHOLDS)
+        kept = ~hidden & np.isfinite(g.sum(axis=1) + p.sum(axis=1)) & (size[:, 0] > 0) & (size[:, 1] > 0)
+    if not kept.all():  # failures are in no count, only in the denominator
+        p, g, size = p[kept], g[kept], size[kept]
+    offset = ((p[:, :2] + p[:, 2:]) - (g[:, :2] + g[:, 2:])) / 2
+    success = _share_above(iou(p, g), SUCCESS_THRESHOLDS, total)
+    precision = _share_up_to(np.linalg.norm(offset, axis=-1), PRECISION_THRESHOLDS, total)
+    norm_precision = _share_up_to(np.linalg.norm(offset / size, axis=-1), NORM_PRECISION_THRESHOLDS, total)
     return TrackScore(
         auc=float(success.mean()),
-        precision=float(_share_up_to(distance, np.array([_PRECISION_PIXELS]))[0]),
-        norm_precision=float(_share_up_to(norm_distance, np.array([_NORM_PRECISION]))[0]),
+        precision=float(precision[_AT_20_PIXELS]),
+        norm_precision=float(norm_precision[_AT_A_FIFTH]),
         success_curve=success,
         precision_curve=precision,
         norm_precision_curve=norm_precision,
@@ -160,16 +157,14 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9']+", text.lower())
 
 
-def _share_above(values: FloatArray, thresholds: FloatArray) -> FloatArray:
-    """Returns the percentage of values above each threshold, through one sort instead of one pass a threshold."""
-    ordered = np.sort(values)
-    return 100.0 * (len(ordered) - np.searchsorted(ordered, thresholds, side="right")) / len(ordered)
+def _share_above(values: FloatArray, thresholds: FloatArray, total: int) -> FloatArray:
+    """Returns how many of `total` values are above each threshold, percent: one sort instead of a pass a threshold."""
+    return 100.0 * (len(values) - np.searchsorted(np.sort(values), thresholds, side="right")) / total
 
 
-def _share_up_to(values: FloatArray, thresholds: FloatArray) -> FloatArray:
-    """Returns the percentage of values at or below each threshold."""
-    ordered = np.sort(values)
-    return 100.0 * np.searchsorted(ordered, thresholds, side="right") / len(ordered)
+def _share_up_to(values: FloatArray, thresholds: FloatArray, total: int) -> FloatArray:
+    """Returns how many of `total` values are at or below each threshold, percent."""
+    return 100.0 * np.searchsorted(np.sort(values), thresholds, side="right") / total
 
 
 def mean_of(values: Iterable[float]) -> float:
