@@ -9,6 +9,7 @@ from elysium.config import EvaluateSettings
 from elysium.errors import UsageError
 from elysium.evaluation.answering import Answering
 from elysium.evaluation.held_out import held_out_works
+from elysium.evaluation.published import published_tracking
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest, SetRequest
 from elysium.evaluation.videoqa.questions import open_question_set
 from elysium.evaluation.work import Work
@@ -28,6 +29,8 @@ def _works(part: HeldOutRequest | SetRequest, settings: EvaluateSettings) -> Seq
         return held_out_works(part.data, settings, part.tasks, settings.baselines)
     if part.task == "vqa":
         return [_answering(part, settings)]
+    if part.task in ("sot", "rsot"):
+        return [published_tracking(part, settings)]
     raise UsageError(f"{part.task} on {part.data}")
 
 

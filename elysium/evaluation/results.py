@@ -133,8 +133,8 @@ class TaskFigures(_Part):
 
     @property
     def primary(self) -> str:
-        """The metric that decides."""
-        return next(iter(self.model))
+        """The metric that decides; empty where the truth is not public."""
+        return next(iter(self.model), "")
 
     def per_item(self, metric: str, system: str = MODEL) -> Figures:
         """Returns each item's figure of one system; items without one are left out."""
