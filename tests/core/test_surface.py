@@ -38,23 +38,14 @@ OPTIONS = {
         *("--judge-price", "--judge-max-cost", "--missing-videos", "--set", "--json"),
     },
     "evaluate compare": {"--common", "--json"},
+    "evaluate score": {
+        *("--format", "--predictions", "--ground-truth", "--absent", "--absent-frames", "--dataset", "--split"),
+        *("--only", "--protocol", "--units", "--boxes", "--one-based", "--lengths", "--invalid", "--frame-size"),
+        *("--attributes", "--curves", "--output", "--json"),
+    },
     "reproduce": {
         *("--model", "--data", "--output", "--from-results", "--ablation", "--tolerance", "--score-tolerance"),
         *("--set", "--json"),
-    },
-    "evaluate score": {
-        *(
-            "--format",
-            "--predictions",
-            "--ground-truth",
-            "--absent",
-            "--absent-frames",
-            "--dataset",
-            "--split",
-            "--only",
-        ),
-        *("--protocol", "--units", "--boxes", "--one-based", "--lengths", "--invalid", "--frame-size", "--attributes"),
-        *("--curves", "--output", "--json"),
     },
     "track": {
         *("--expression", "--box", "--output", "--format", "--resume", "--checkpoint", "--device", "--dtype", "--json"),

@@ -19,7 +19,7 @@ from elysium.inference.spending import DecodingStats
 
 SIZE = (64, 48)
 PERFECT_AUC = 100 * 20 / 21
-LASOT = ("airplane-1", "airplane-13")
+LASOT = ("atv-1", "atv-2")
 
 
 def moving(count, speed=1):
@@ -44,7 +44,7 @@ def write_rows(path, rows):
 def lasot(tmp_path):
     root = tmp_path / "LaSOT"
     for name, speed in zip(LASOT, (1, 2), strict=True):
-        folder = root / "airplane" / name
+        folder = root / "atv" / name
         boxes = moving(8, speed)
         write_frames(folder / "img", boxes)
         write_rows(folder / "groundtruth.txt", boxes)
@@ -91,19 +91,19 @@ def figures(work, engine, folder):
 
 
 def test_a_set_is_measured_from_its_own_folder_with_all_baselines(lasot, tmp_path):
-    [work] = works(lasot, name="lasot", only=LASOT)
-    assert work.name == "sot-lasot"
+    [work] = works(lasot, name="lasot_ext", only=LASOT)
+    assert work.name == "sot-lasot_ext"
     result, _ = figures(work, Engine([1, 2]), tmp_path / "out")
     assert result.model == pytest.approx({"auc": PERFECT_AUC, "precision": 100, "norm_precision": 100}, abs=1e-3)
     assert set(result.baselines) == {STATIC, SINGLE, CSRT}
     assert result.baselines[SINGLE]["precision"] == pytest.approx(100 / 8, abs=1e-3), "the given box alone"
-    assert result.groups["class"]["airplane"].num_items == 2
-    assert any("2 of 280 sequences of LaSOT" in note for note in result.notes)
+    assert result.groups["class"]["atv"].num_items == 2
+    assert any("2 of 150 sequences of LaSOT" in note for note in result.notes)
     assert (result.protocol["protocol"], result.protocol["absent_frames"]) == ("one-pass", "miss")
 
 
 def test_result_files_give_the_same_figures_again(lasot, tmp_path, capsys):
-    [work] = works(lasot, baselines=(), only=LASOT)
+    [work] = works(lasot, name="lasot_ext", baselines=(), only=LASOT)
     result, _ = figures(work, Engine([1, 2], drift=0.7), tmp_path / "out")
     names = ",".join(LASOT)
     folders = ["--predictions", str(tmp_path / "out" / "results"), "--ground-truth", str(lasot)]
@@ -114,7 +114,7 @@ def test_result_files_give_the_same_figures_again(lasot, tmp_path, capsys):
 
 
 def test_frames_beyond_the_asked_ones_are_left_out_and_said_so(lasot, tmp_path):
-    [work] = works(lasot, only=LASOT, max_frames=3, baselines=())
+    [work] = works(lasot, name="lasot_ext", only=LASOT, max_frames=3, baselines=())
     result, items = figures(work, Engine([1, 2]), tmp_path / "out")
     assert [len(item.prediction["boxes"]) for item in items] == [3, 3]
     assert any("first 3 frames" in note for note in result.notes)
@@ -122,7 +122,7 @@ def test_frames_beyond_the_asked_ones_are_left_out_and_said_so(lasot, tmp_path):
 
 
 def test_a_limit_takes_the_first_sequences(lasot, tmp_path):
-    [work] = works(lasot, only=LASOT, limit=1, baselines=())
+    [work] = works(lasot, name="lasot_ext", only=LASOT, limit=1, baselines=())
     assert list(work.sizes) == [LASOT[0]]
 
 
@@ -188,5 +188,5 @@ def test_objects_without_a_name_cannot_be_found_by_it(tmp_path):
 
 
 def test_a_set_that_is_not_whole_is_refused(lasot):
-    with pytest.raises(UsageError, match="278 of the 280 sequences of LaSOT"):
-        works(lasot)
+    with pytest.raises(UsageError, match="148 of the 150 sequences of LaSOT"):
+        works(lasot, name="lasot_ext")
