@@ -25,15 +25,9 @@ from elysium.config import EvaluateSettings
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.errors import ElysiumError
 from elysium.evaluation.asking import describe, ground, track
-from elysium.evaluation.metrics import (
-    TRACKING_METRICS,
-    TrackScore,
-    exact_match,
-    head_noun_match,
-    mean_of,
-    mean_score,
-    score_track,
-)
+from elysium.evaluation.descriptions import exact_match
+from elysium.evaluation.head_nouns import head_noun_match
+from elysium.evaluation.metrics import TRACKING_METRICS, TrackScore, mean_of, mean_score, score_track
 from elysium.evaluation.statistics import bootstrap_mean
 from elysium.inference import Engine, TrackAnswer, TrackRequest
 from elysium.model import load_checkpoint

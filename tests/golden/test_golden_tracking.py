@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from elysium.boxes import xywh_to_xyxy
-from elysium.evaluation.metrics import grounding_accuracy, mean_score, score_track
+from elysium.evaluation.grounding import grounding_accuracy
+from elysium.evaluation.metrics import mean_score, score_track
 
 REFERENCE = Path(os.environ.get("ELYSIUM_REFERENCE", Path(__file__).parents[2] / "../shared/reference"))
 
