@@ -2,7 +2,7 @@
 
 METEOR and CIDEr are published on the words that Stanford's PTBTokenizer 3.4.1 makes (`-preserveLines -lowerCase`),
 less a list of punctuation marks (pycocoevalcap 1.2). This is that behaviour, found by asking the program, so that a
-figure is the same with Java and without. Scripts and symbols that are younger than the program are left out.
+figure is the same with Java and without. Of markup, program text and rare signs it is an approximation.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from elysium.errors import UsageError
 
 Form = Literal["xyxy", "xywh"]
 
-_SET = re.compile(r"refcoco(\+|_?plus|g)?", re.IGNORECASE)
+_SET = re.compile(r"refcoco(\+|[_-]?plus|g)?", re.IGNORECASE)
 _SPLIT = re.compile(r"(?<![a-z])(test[ab]?|val|validation|train)(?![a-z])", re.IGNORECASE)
 _PARTITION = re.compile(r"(?<![a-z])(unc|umd|google)(?![a-z])", re.IGNORECASE)
 _SPLITS = {"testa": "testA", "testb": "testB", "validation": "val"}
@@ -104,7 +104,8 @@ def read_files(set_name: str, split: str, paths: Sequence[Path]) -> Found:
     instances = [path for path in files if path.suffix == ".json" and first_array(path) is not None]
     if len(instances) != 1:
         raise UsageError(f"{references[0]} needs one instances.json beside it, {len(instances)} are named")
-    folder = _set_of(references[0].resolve().parent.name)
+    parent = references[0].resolve().parent.name
+    folder = _set_of(parent) if _SET.fullmatch(parent) else None
     if folder not in (None, set_name):
         raise UsageError(f"{references[0]} lies in a folder of {folder}, and {set_name} is asked for")
     _read_references(split, references[0], read_instances(instances[0]), found)
@@ -185,27 +186,27 @@ def _row(row: Any, place: str, row_id: str) -> list[Said]:
     if not isinstance(row, dict):
         raise BrokenSample("not a JSON object")
     size, kind = take_size(row), row.get("object_class")
-    kind = kind if isinstance(kind, str) and kind.strip() else None
+    form: Form = "xywh"
     if row.get("sentences") is not None and row.get("raw_anns") is not None:
         info = {**row, **_nested(row.get("raw_image_info"))}
-        sentences, form = _sentences(take(row, "sentences", list)), "xywh"
-        box, image = take(_nested(row["raw_anns"]), "bbox", list), take(info, "file_name", str)
-        size, row_id = take_size(info), id_or(row, ["ref_id"], row_id)
+        sentences, row_id = _sentences(take(row, "sentences", list)), id_or(row, ["ref_id"], row_id)
+        box, image, size = take(_nested(row["raw_anns"]), "bbox", list), take(info, "file_name", str), take_size(info)
     elif row.get("answer") is not None:
-        said = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
-        sentences, form = _sentences(said), "xywh"
+        sentences = _sentences(row["answer"] if isinstance(row["answer"], list) else [row["answer"]])
         box, image = take(row, "bbox", list), take_first(row, ("file_name", "image"), str)
     else:
-        sentences, form = [(None, take_first(row, EXPRESSION_FIELDS, str))], "xyxy"
-        box, image = take(row, "bbox", list), take_first(row, IMAGE_FIELDS, str)
-        row_id = id_or(row, ["id", "sent_id"], row_id)
+        sentences, row_id = _sentences([take_first(row, EXPRESSION_FIELDS, str)]), id_or(row, ["id", "sent_id"], row_id)
+        box, image, form = take(row, "bbox", list), take_first(row, IMAGE_FIELDS, str), "xyxy"
+    kind = kind if isinstance(kind, str) and kind.strip() else None
     return [
-        Said(
-            row_id if len(sentences) == 1 else f"{row_id}-{order if key is None else key}",
-            place, image, text, box, "xywh" if form == "xywh" else "xyxy", size, kind,
-        )
+        Said(_numbered(row_id, order, key, len(sentences)), place, image, text, box, form, size, kind)
         for order, (key, text) in enumerate(sentences)
-    ]  # fmt: skip
+    ]
+
+
+def _numbered(row_id: str, order: int, key: Any, count: int) -> str:
+    """Returns a sentence's id: its row's, and where that has several, its own number or place."""
+    return row_id if count == 1 else f"{row_id}-{order if key is None else key}"
 
 
 def _sentences(given: list[Any]) -> list[tuple[Any, str]]:

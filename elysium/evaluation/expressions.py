@@ -75,7 +75,8 @@ def open_expressions(
 
     Args:
         set_name: `refcoco`, `refcoco+` or `refcocog`.
-        split: `val`, `testA` or `testB`; of RefCOCOg `val` or `test`.
+        split: `val`, `testA` or `testB`; of RefCOCOg `val` or `test` as UMD divided it, with `refs(google).p` Google's
+            `val`, which papers call val*.
         annotations: Files of one of the kinds of `expression_files`, or folders with them.
         images: Folder with COCO's pictures, in any of COCO's layouts.
         form: What a box's numbers are, corners (`xyxy`) or corner and size (`xywh`); by default what the kind of file
@@ -92,7 +93,6 @@ def open_expressions(
     found = read_files(set_name, split, annotations)
     if not found.said and not found.broken:
         raise UsageError(_nothing(set_name, split, found))
-    form_of_file = found.said[0].form if found.said else None
     broken, made = list(found.broken), []
     missing: dict[str, Counter[str]] = {}
     folder = Images(images)
@@ -112,7 +112,7 @@ def open_expressions(
         made.append(Expression(said.id, images / picture, said.text, box, size, split, said.object_class))
     name = f"{set_name} {split}"
     _refuse_missing(name, missing, images, len(found.said))
-    _refuse_broken(name, broken, f"read as {form or form_of_file} in {units}")
+    _refuse_broken(name, broken, f"{form or (found.said[0].form if found.said else 'nothing')} in {units}")
     twice = [key for key, count in Counter(expression.id for expression in made).items() if count > 1]
     if twice:
         raise UsageError(f"{name} has {len(twice)} ids more than once: {_some(twice)}; are files named twice?")
@@ -121,9 +121,9 @@ def open_expressions(
 
 
 def _units(said: Sequence[Said]) -> Units:
-    numbers = [value for one in said if isinstance(one.box, list | tuple) for value in one.box]
-    shares = all(isinstance(value, int | float) and value <= _ONE_PIXEL for value in numbers)
-    return "unit" if numbers and shares else "pixels"
+    values = [value for one in said if isinstance(one.box, list | tuple) for value in one.box]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return "unit" if numbers and not any(value > _ONE_PIXEL for value in numbers) else "pixels"
 
 
 def _corners(values: object, form: Form, units: Units, size: tuple[int, int]) -> Box:
@@ -170,8 +170,8 @@ def _refuse_broken(name: str, broken: Sequence[tuple[str, str]], how: str) -> No
         first = "; ".join(f"{place}: {reason}" for place, reason in broken[:_SHOWN])
         more = f" and {len(broken) - _SHOWN:,} more" if len(broken) > _SHOWN else ""
         raise UsageError(
-            f"{len(broken):,} entries of {name} cannot be used: {first}{more}. Boxes were {how}; say so if the file "
-            "has them otherwise. Leaving expressions out would change the figure"
+            f"{len(broken):,} entries of {name} cannot be used: {first}{more}. Boxes were read as {how}; say so if the "
+            "file has them otherwise. Leaving expressions out would change the figure"
         )
 
 
@@ -180,7 +180,7 @@ def _compare_count(set_name: str, split: str, partition: str | None, count: int)
     published = PUBLISHED_COUNTS.get((set_name, partition), {}).get(split)
     if published is not None and count != published:
         logger.warning(
-            "%s %s (%s) is published with %s expressions, and here are %s: figures are not the published split's",
+            "%s %s (%s) is published with %s expressions, here are %s: figures are not the published split's",
             set_name, split, partition, f"{published:,}", f"{count:,}",
         )  # fmt: skip
 
