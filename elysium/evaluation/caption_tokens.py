@@ -2,7 +2,9 @@
 
 METEOR and CIDEr are published on the words that Stanford's PTBTokenizer 3.4.1 makes (`-preserveLines -lowerCase`),
 less a list of punctuation marks (pycocoevalcap 1.2). This is that behaviour, found by asking the program, so that a
-figure is the same with Java and without. Of markup, program text and rare signs it is an approximation.
+figure is the same with Java and without. Of markup, program text and rare signs it is an approximation. One thing is
+left out on purpose: the program looks past a line's end, so that whether `letter a.` ends in `a` or `a.` depends on how
+the next description of the set begins; here it is `a.`, as for a description alone.
 """
 
 from __future__ import annotations
