@@ -13,7 +13,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,11 @@ from reporting import finish
 
 from elysium.boxes import iou
 from elysium.config import load_settings
-from elysium.data.records import TrackRecord
+from elysium.data.records import TrackRecord, read_jsonl
 from elysium.data.vocabulary import SIZES
-from elysium.evaluation.tasks import TASKS, evaluate_task, load_sets, open_engine
+from elysium.evaluation.evaluating import collect, measure_all
+from elysium.evaluation.held_out import RECORDS
+from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
 from elysium.inference.checkpoints import find_checkpoint
 
 HIT, MISS = 0.5, 0.1
@@ -67,22 +68,25 @@ def make_data(folder: Path, clips: int, train_clips: int = 8) -> Path:
 def measure(checkpoint: Path, data: Path) -> dict[str, Any]:
     """Returns task → figures of the model and the baselines."""
     settings = load_settings("nano", ["evaluate.max_sequences=1000"])
-    engine = open_engine(checkpoint, settings.evaluate)
+    request = EvaluationRequest(
+        checkpoint=checkpoint, sets=(HeldOutRequest(data=data),), settings=settings.evaluate, seed=settings.seed
+    )
+    known = {record.id: record for record in read_jsonl(data / RECORDS, TrackRecord)}
     found = {}
-    for task, records in load_sets(data, settings.evaluate, TASKS).items():
-        begun = time.perf_counter()
-        measured = evaluate_task(task, records, data, engine, settings.evaluate, settings.seed)
-        result = measured.as_dict()
+    with tempfile.TemporaryDirectory() as scratch:
+        results = collect(measure_all(request, Path(scratch)), Path(scratch), request)
+    for task, (figures, items) in results.items():
         found[task] = {
-            "sequences": result["num_sequences"],
-            "failures": result["num_failures"],
-            "model": result["model"],
-            "intervals": result["intervals"],
-            "baselines": result["baselines"],
-            "seconds": round(time.perf_counter() - begun, 1),
+            "sequences": figures.num_sequences,
+            "failures": figures.num_failures,
+            "model": figures.model,
+            "intervals": figures.intervals,
+            "baselines": figures.baselines,
+            "frames_per_second": figures.speed.frames_per_second if figures.speed else None,
         }
         if task in ERRORS:
-            found[task]["answers"] = ERRORS[task](records, measured.predictions)
+            records = [known[item.id] for item in items]
+            found[task]["answers"] = ERRORS[task](records, [item.prediction for item in items])
     return found
 
 

@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "describe": ("elysium.inference_commands:describe", "Say what an object in a video is."),
     "ask": ("elysium.inference_commands:ask", "Answer questions about a video."),
     "evaluate": ("elysium.evaluation.commands:evaluate", "Measure a model, or score any tracker's result files."),
+    "reproduce": ("elysium.evaluation.paper.commands:reproduce", "Fill the paper's tables with measured figures."),
     "registry": ("elysium.registry.commands:registry", "List, show, promote and roll back models."),
 }
 

@@ -61,7 +61,7 @@ def ground(
     as_json: bool,
     **others: Any,
 ) -> None:
-    r"""Find objects in a picture by name (REC), or name what is in a box (REG).
+    """Find objects in a picture by name (REC), or name what is in a box (REG).
 
     IMAGE is a picture, or anything that `elysium track` reads: then its first frame, or the one of --start. One line an
     object: its box in pixels, x1,y1,x2,y2, and its name.
@@ -132,7 +132,7 @@ def describe(
     as_json: bool,
     **others: Any,
 ) -> None:
-    r"""Say what an object in a video is (Video-REG): one line a box.
+    """Say what an object in a video is (Video-REG): one line a box.
 
     \b
     Example:
@@ -183,7 +183,7 @@ def ask(
     as_json: bool,
     **others: Any,
 ) -> None:
-    r"""Answer questions about a video (VideoQA): one line a question.
+    """Answer questions about a video (VideoQA): one line a question.
 
     \b
     Example:

@@ -26,7 +26,7 @@ def model() -> None:
 @click.argument("preset")
 @json_option
 def describe_command(preset: str, as_json: bool) -> None:
-    r"""State parameters, memory and arithmetic of PRESET: a preset's name, its YAML file, or a checkpoint folder.
+    """State parameters, memory and arithmetic of PRESET: a preset's name, its YAML file, or a checkpoint folder.
 
     Nothing is downloaded or loaded; the figures follow from the configuration.
 
@@ -67,7 +67,7 @@ def describe_command(preset: str, as_json: bool) -> None:
 )
 @json_option
 def average_command(checkpoints: tuple[str, ...], output: Path, dtype: str, as_json: bool) -> None:
-    r"""Write a checkpoint whose weights are the mean of others, which were trained on from one another.
+    """Write a checkpoint whose weights are the mean of others, which were trained on from one another.
 
     \b
     Example:

@@ -108,7 +108,7 @@ def track(
     as_json: bool,
     **others: Any,
 ) -> int:
-    r"""Follow objects through videos, by name or by box, several at once.
+    """Follow objects through videos, by name or by box, several at once.
 
     SOURCE is a video file, a folder of frames, a glob, a URL (http, https, s3), a camera's number, a live stream (rtsp,
     rtmp, srt, udp), `pipe:`, a named pipe, `sample:NAME`, or `-` for a list on standard input: one source a line, or

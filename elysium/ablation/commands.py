@@ -46,7 +46,7 @@ def ablate(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Compare selectors and token budgets on simulated scenes: the paper's Table 7, small.
+    """Compare selectors and token budgets on simulated scenes: the paper's Table 7, small.
 
     Each cell trains a model to find named objects and measures REC Acc@0.5 on held-out frames. A run that was stopped
     goes on where it was when the same command is given again.

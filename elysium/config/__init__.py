@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from elysium.config.model import LlmSettings, ModelSettings, VisionSettings
 from elysium.config.section import Section
@@ -118,6 +118,14 @@ class EvaluateSettings(Section):
     max_sequences: int = Field(40, ge=1, description="sequences a task; the first ones by id")
     batch_size: int = Field(16, ge=1)
     bootstrap_samples: int = Field(2000, ge=100)
+    baselines: tuple[Literal["static_box", "frame_by_frame", "csrt"], ...] = Field(
+        ("static_box", "frame_by_frame", "csrt"), description="what is measured beside the model, where it applies"
+    )
+    device: str = Field("auto", description="as torch names it; auto is the first GPU, or the CPU")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    processes: PositiveInt | Literal["auto"] = Field(
+        "auto", description="that share the items; auto is one for each GPU of the machine"
+    )
 
 
 class PromoteSettings(Section):

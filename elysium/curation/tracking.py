@@ -14,7 +14,7 @@ one third, no cleaner.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class CSRTTracker:
             box: Normalised `(x1, y1, x2, y2)` in the first frame.
         """
         images = [_prepare(frame.image) for frame in frames]
-        forward = _follow(images, np.asarray(box, dtype=np.float64))
+        forward = _follow(images, box)
         track = np.zeros((len(images), 4))
         track[: len(forward)] = forward
         if len(forward) < len(images):
@@ -57,6 +57,16 @@ class CSRTTracker:
         # Where the way back was lost, all earlier frames keep the confidence 0.
         confidence[len(images) - len(backward) :] = iou(forward[len(images) - len(backward) :], backward[::-1])
         return Track(track, np.sqrt(np.clip(confidence, 0.0, 1.0)))
+
+
+def follow(images: Iterable[npt.NDArray[np.uint8]], box: npt.ArrayLike) -> FloatArray:
+    """Returns CSRT's boxes on RGB images of one size, normalised, shape `(n, 4)`; n is short where it lost the object.
+
+    Args:
+        images: In time order; they are looked at once.
+        box: Normalised `(x1, y1, x2, y2)` in the first one; it comes back as it was given.
+    """
+    return _follow(map(_prepare, images), box)
 
 
 @functools.cache
@@ -72,17 +82,19 @@ def _prepare(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(scaled[..., ::-1], dtype=np.uint8)
 
 
-def _follow(images: Sequence[npt.NDArray[np.uint8]], box: FloatArray) -> FloatArray:
+def _follow(images: Iterable[npt.NDArray[np.uint8]], box: npt.ArrayLike) -> FloatArray:
     """Returns normalised boxes from the first image on, shape `(n, 4)`; n is short where the object was lost."""
-    height, width = images[0].shape[:2]
+    rest = iter(images)
+    first = next(rest)
+    height, width = first.shape[:2]
     start = np.rint(xyxy_to_xywh(to_pixels(box, (width, height)))).astype(int)
     start[2:] = np.maximum(start[2:], _MIN_BOX)
     start[:2] = np.clip(start[:2], 0, np.maximum([width, height] - start[2:], 0))
     cv2.setRNGSeed(_SEED)
     tracker: Any = cv2.TrackerCSRT_create()  # type: ignore[attr-defined]  # missing from OpenCV's stubs
     boxes: list[FloatArray] = [np.asarray(box, dtype=np.float64)]
-    tracker.init(images[0], tuple(start.tolist()))
-    for image in images[1:]:
+    tracker.init(first, tuple(start.tolist()))
+    for image in rest:
         found, place = tracker.update(image)
         cut = normalise(xywh_to_xyxy(np.array(place, dtype=np.float64)), (width, height))
         if not found or (cut[2:] <= cut[:2]).any():

@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from elysium.cli import print_json
-from elysium.options import json_option, set_option
+from elysium.evaluation.run_command import run_command
+from elysium.options import json_option
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+_RESULT = click.Path(path_type=Path, exists=True)
 
 
 @click.group()
@@ -33,7 +35,7 @@ def evaluate() -> None:
 def score_command(
     layout: str, predictions: Path, ground_truth: Path, absent: Path | None, absent_frames: str, as_json: bool
 ) -> None:
-    r"""Score any tracker's result files, in percent: one-pass evaluation, mean over sequences.
+    """Score any tracker's result files, in percent: one-pass evaluation, mean over sequences.
 
     \b
     Standard output is one JSON object: auc, precision, norm_precision, sequences, frames. Numbers of a row may be
@@ -64,63 +66,45 @@ def score_command(
     print_json(result)
 
 
-@evaluate.command("run")
-@click.option(
-    "--task",
-    type=click.Choice(["sot", "rsot", "rec", "reg", "video-reg"]),
-    required=True,
-    help="What to measure; reg is another name of video-reg.",
-)
-@click.option(
-    "--data", type=_FOLDER, required=True, help="Folder with evaluation.jsonl and its frames, e.g. RUN/snapshot/data."
-)
-@click.option(
-    "--checkpoint",
-    required=True,
-    metavar="CKPT",
-    help="A folder, e.g. RUN/checkpoints/finetune/model; nano, which Elysium carries; or models:/NAME@ALIAS in runs/.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="For metrics.json and predictions.jsonl.",
-)
-@set_option
+@evaluate.command("compare")
+@click.argument("first", metavar="A", type=_RESULT)
+@click.argument("second", metavar="B", type=_RESULT)
+@click.option("--common", is_flag=True, help="Compare on the items that both were measured on, where they differ.")
+@click.option("--samples", type=click.IntRange(100), default=2000, show_default=True, help="Bootstrap resamples.")
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the resampling.")
 @json_option
-def run_command(
-    task: str, data: Path, checkpoint: str, output: Path, overrides: tuple[str, ...], as_json: bool
-) -> None:
-    r"""Measure a checkpoint on one task, with the baselines beside it.
+def compare_command(first: Path, second: Path, common: bool, samples: int, seed: int, as_json: bool) -> None:
+    """Say whether model A is better or worse than model B, or one cannot tell.
+
+    A and B are what `elysium evaluate run` or the step `evaluate` wrote: the folder, or its metrics.json. Sequences
+    are compared one by one; those of one video count as one. The promotion policy decides by the same rule.
 
     \b
     Example:
-      elysium evaluate run --task rsot --data runs/x/snapshot/data --checkpoint runs/x/checkpoints/finetune/model \
-        --output rsot
+      elysium evaluate compare runs/new/evaluation runs/old/evaluation
     """
-    import json
+    from elysium.evaluation.compare import compare_evaluations
+    from elysium.evaluation.results import read_evaluation
 
-    from elysium.config import load_settings
-    from elysium.evaluation.tasks import evaluate_task, load_sets, open_engine, prediction_lines
-    from elysium.inference.checkpoints import find_checkpoint
-    from elysium.pipeline.workspace import write_atomic
-
-    settings = load_settings("nano", overrides)
-    wanted = {"reg": "video-reg"}.get(task, task)
-    sets = load_sets(data, settings.evaluate, tasks=tuple(f"{wanted}-{kind}" for kind in ("simulated", "real")))
-    engine = open_engine(find_checkpoint(checkpoint, Path("runs")), settings.evaluate)
-    results = {
-        name: evaluate_task(name, records, data, engine, settings.evaluate, settings.seed)
-        for name, records in sets.items()
-    }
-    tasks = {name: result.as_dict() for name, result in results.items()}
-    write_atomic(output / "metrics.json", json.dumps({"tasks": tasks}, indent=1))
-    write_atomic(
-        output / "predictions.jsonl", prediction_lines({name: result.predictions for name, result in results.items()})
+    found = compare_evaluations(
+        read_evaluation(first), read_evaluation(second), samples=samples, seed=seed, common=common
     )
-    shown = {name: {"model": entry["model"], "baselines": entry["baselines"]} for name, entry in tasks.items()}
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for row in found.rows:
+        of = row.comparison
+        click.echo(
+            f"{row.task} {row.metric}: {row.first:.2f} against {row.second:.2f}, {of.difference:+.2f} "
+            f"(95 % between {of.low:+.2f} and {of.high:+.2f}), p {row.corrected_p:.3f}, {of.num_items} items of "
+            f"{of.num_videos} videos: {of.says}{' *' if row.decides else ''}",
+            err=as_json,
+        )
+    click.echo(
+        f"A is {found.says}: {found.reason}" if found.says != "cannot tell" else f"cannot tell: {found.reason}",
+        err=as_json,
+    )
     if as_json:
-        print_json({"tasks": shown})
-    else:
-        for name, entry in shown.items():
-            click.echo(f"{name}: model {entry['model']}, baselines {entry['baselines']}")
+        print_json(found.as_json())
+
+
+evaluate.add_command(run_command)

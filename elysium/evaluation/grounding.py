@@ -5,7 +5,7 @@ A box that is not there, not finite or without area is a failure: overlap 0, in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,12 @@ import numpy.typing as npt
 
 from elysium.boxes import FloatArray, area, iou
 from elysium.errors import UsageError
+from elysium.evaluation.groups import pixel_size, relative_size
 
-# Metric → least overlap of a hit; `accuracy` is the published Acc@0.5.
+# Metric → least overlap of a hit; the first is Acc@0.5, the published one.
 ACCURACIES = {"accuracy": 0.5, "accuracy_70": 0.7, "accuracy_90": 0.9}
 GROUNDING_METRICS = (*ACCURACIES, "mean_iou")
-# COCO's sizes, in square pixels of the image as it was annotated. COCO takes the mask's area; here it is the box's.
-SMALL, LARGE = 32**2, 96**2
 SIZES = ("small", "medium", "large")
-THIRDS = ("smallest third", "middle third", "largest third")
 _SHOWN = 5
 
 
@@ -44,16 +42,15 @@ class GroundingScores:
     Attributes:
         corpus: Metric of `GROUNDING_METRICS` → figure.
         per_item: Item → metric → figure; an accuracy is 0 or 100.
-        sizes: `small` (below 32² pixels), `medium`, `large` (from 96² on) → figures; by the true box.
-        thirds: The same for three equal parts of this set by the share of the image that the true box covers; empty
-            where the images' sizes are not known. Its limits differ from set to set.
+        sizes: Of `SIZES` → figures, by the true box in pixels: COCO's classes, of the box and not the mask.
+        relative_sizes: The same by the true box's share of its picture; empty where pictures' sizes are not known.
         num_failures: Boxes that are not there, not finite or without area.
     """
 
     corpus: dict[str, float]
     per_item: dict[str, dict[str, float]]
     sizes: dict[str, SizeScores]
-    thirds: dict[str, SizeScores]
+    relative_sizes: dict[str, SizeScores]
     num_failures: int
 
 
@@ -83,22 +80,20 @@ def score_grounding(
     columns = {name: 100.0 * (overlap >= least) for name, least in ACCURACIES.items()} | {"mean_iou": 100.0 * overlap}
     figures = np.stack([columns[name] for name in GROUNDING_METRICS], axis=-1)
 
-    areas = area(g)
-    size = np.digitize(areas, [SMALL, LARGE])
-    thirds = {}
+    relative: dict[str, SizeScores] = {}
     if image_sizes is not None:
         wide = np.asarray(image_sizes, dtype=np.float64)
         if wide.shape != (len(g), 2) or not (np.isfinite(wide) & (wide > 0)).all():
             raise UsageError(f"a positive width and height is needed for each of {len(g)} items, got {wide.shape}")
-        thirds = _per_group(figures, _third(areas / wide.prod(-1)), THIRDS)
+        relative = _per_size(figures, [relative_size(box, size) for box, size in zip(g, wide.tolist(), strict=True)])
     return GroundingScores(
         corpus=_means(figures),
         per_item={
             item: dict(zip(GROUNDING_METRICS, row, strict=True))
             for item, row in zip(items, figures.tolist(), strict=True)
         },
-        sizes=_per_group(figures, size, SIZES),
-        thirds=thirds,
+        sizes=_per_size(figures, list(map(pixel_size, g))),
+        relative_sizes=relative,
         num_failures=int((~found).sum()),
     )
 
@@ -151,15 +146,8 @@ def _found(boxes: FloatArray) -> npt.NDArray[np.bool_]:
     return finite & (area(np.where(finite[:, None], boxes, 0.0)) > 0)
 
 
-def _third(shares: FloatArray) -> npt.NDArray[np.intp]:
-    """Returns 0, 1 or 2 for each item: equal numbers of them, by rank; which of two equal ones is larger is chance."""
-    ranks = np.empty(len(shares), dtype=np.intp)
-    ranks[np.argsort(shares, kind="stable")] = np.arange(len(shares))
-    return 3 * ranks // len(shares)
-
-
-def _per_group(figures: FloatArray, group: npt.NDArray[np.intp], names: Sequence[str]) -> dict[str, SizeScores]:
-    chosen: Mapping[str, FloatArray] = {name: figures[group == number] for number, name in enumerate(names)}
+def _per_size(figures: FloatArray, sizes: Sequence[str]) -> dict[str, SizeScores]:
+    chosen = {name: figures[np.array(sizes) == name] for name in SIZES}
     return {name: SizeScores(len(rows), _means(rows) if len(rows) else {}) for name, rows in chosen.items()}
 
 

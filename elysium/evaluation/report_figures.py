@@ -10,7 +10,7 @@ from typing import Any
 from elysium.config import PHASES
 from elysium.evaluation.charts import bar_chart, line_chart
 from elysium.evaluation.report_sources import Sources, file_of, read
-from elysium.evaluation.statistics import paired_bootstrap
+from elysium.evaluation.statistics import compare_figures
 
 MODEL, CHAMPION = "model", "champion"
 _SYSTEMS = {"static_box": "static box", "frame_by_frame": "frame by frame", MODEL: "this model"}
@@ -28,10 +28,6 @@ _METRICS = {
     "exact_match": "exact match",
     "head_noun": "head noun",
 }
-
-
-# Below this many, resampling draws from too few distinct means for its interval to say anything.
-_MIN_SEQUENCES = 6
 
 
 def task_name(task: str) -> str:
@@ -80,7 +76,7 @@ def metric_table(metrics: dict[str, Any], champion: dict[str, Any], samples: int
     rows = []
     for task, entry in metrics.get("tasks", {}).items():
         beside = champion.get("tasks", {}).get(task, {})
-        sequences = entry.get("per_sequence", {})
+        sequences, videos = entry.get("per_sequence", {}), entry.get("videos", {})
         for number, metric in enumerate(entry[MODEL]):
             own = {name: values[MODEL].get(metric) for name, values in sequences.items()}
             cells = {}
@@ -91,7 +87,7 @@ def metric_table(metrics: dict[str, Any], champion: dict[str, Any], samples: int
                 else:
                     other = {name: values.get(system, {}).get(metric) for name, values in sequences.items()}
                     value = entry["baselines"].get(system, {}).get(metric)
-                cells[system] = {"value": value, **_compared(own, other, samples, seed)}
+                cells[system] = {"value": value, **_compared(own, other, samples, seed, videos)}
             rows.append(
                 {
                     "task": task,
@@ -210,15 +206,23 @@ def clips(sources: Sources) -> list[dict[str, Any]]:
     return found
 
 
-def _compared(own: dict[str, Any], other: dict[str, Any], samples: int, seed: int) -> dict[str, Any]:
+def _compared(
+    own: dict[str, Any], other: dict[str, Any], samples: int, seed: int, videos: dict[str, str]
+) -> dict[str, Any]:
     names = sorted(name for name, value in own.items() if value is not None and other.get(name) is not None)
     if not names or len(names) < len(own):
         return {"difference": None, "low": None, "high": None, "says": ""}
-    mean, low, high = paired_bootstrap([own[name] for name in names], [other[name] for name in names], samples, seed)
-    if len(names) < _MIN_SEQUENCES:
-        return {"difference": mean, "low": None, "high": None, "says": "few"}
-    says = "better" if low > 0 else "worse" if high < 0 else "unclear"
-    return {"difference": mean, "low": low, "high": high, "says": says}
+    found = compare_figures(
+        [own[name] for name in names],
+        [other[name] for name in names],
+        samples=samples,
+        seed=seed,
+        videos=[videos.get(name, name) for name in names],
+    )
+    if found.too_few:
+        return {"difference": found.difference, "low": None, "high": None, "says": "few"}
+    says = {"cannot tell": "unclear"}.get(found.says, found.says)
+    return {"difference": found.difference, "low": found.low, "high": found.high, "says": says}
 
 
 def _data_file(sources: Sources, name: str) -> Path | None:

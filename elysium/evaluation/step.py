@@ -8,13 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from elysium.data.records import TrackRecord
+from elysium.data.records import TrackRecord, read_jsonl
 from elysium.evaluation.clips import write_clip
+from elysium.evaluation.evaluating import collect, measure_all
+from elysium.evaluation.held_out import RECORDS
 from elysium.evaluation.report import render_sources
 from elysium.evaluation.report_sources import Sources
-from elysium.evaluation.tasks import MODEL, evaluate_task, load_sets, open_engine, prediction_lines
+from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
+from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import write_atomic
 from elysium.registry.tracking import champion
@@ -25,27 +26,19 @@ _SHOWN = ("rsot-simulated", "sot-simulated", "sot-real")
 
 
 def run(context: StepContext) -> StepResult:
-    """Measures everything, task by task; what is finished when the process is killed is not measured again."""
-    torch.set_num_threads(context.settings.training.threads)
+    """Measures everything, item by item; what is finished when the process is killed is not measured again."""
     data = context.inputs["snapshot"] / "data"
     data_hash = json.loads((context.inputs["snapshot"] / "lineage.json").read_text(encoding="utf-8"))["data_hash"]
-    sets = load_sets(data, context.settings.evaluate)
-    model = _measure(context, context.inputs["finetune"] / "model", sets, "model")
-    _write(context.output / "metrics.json", {"data_hash": data_hash, "tasks": _strip(model)})
-    write_atomic(
-        context.output / "predictions.jsonl",
-        prediction_lines({task: entry["predictions"] for task, entry in model.items()}),
-    )
+    model, items = _measure(context, context.inputs["finetune"] / "model", "model")
+    Evaluation(data_hash=data_hash, tasks=model).write(context.output / METRICS_FILE)
+    write_atomic(context.output / "predictions.jsonl", prediction_lines(items))
 
     best = champion(context.settings, context.home)
     if best is not None:
         logger.info("measuring the champion, version %s, on the same records", best.version)
-        measured = _measure(context, best.model, sets, f"champion-{best.version}")
-        _write(
-            context.output / "champion.json",
-            {"data_hash": data_hash, "version": best.version, "tasks": _strip(measured)},
-        )
-    _draw_clips(context.output / "clips", data, sets, model)
+        measured, _ = _measure(context, best.model, f"champion-{best.version}")
+        Evaluation(data_hash=data_hash, version=best.version, tasks=measured).write(context.output / "champion.json")
+    _draw_clips(context.output / "clips", data, model, items)
     shutil.rmtree(context.output / "parts")
     sources = Sources(
         {**context.inputs, "evaluation": context.output},
@@ -55,43 +48,43 @@ def run(context: StepContext) -> StepResult:
     )
     write_atomic(context.output / "report.html", render_sources(sources))
 
-    figures = {f"{task}.{metric}": value for task, entry in model.items() for metric, value in entry["model"].items()}
-    shown = ", ".join(f"{task} {next(iter(entry['model'].values())):.1f}" for task, entry in model.items())
+    figures: dict[str, Any] = {
+        f"{task}.{metric}": value for task, entry in model.items() for metric, value in entry.model.items()
+    }
+    shown = ", ".join(f"{task} {entry.model[entry.primary]:.1f}" for task, entry in model.items())
     return StepResult(summary=f"{shown} (percent, first metric of each task)", metrics=figures)
 
 
 def _measure(
-    context: StepContext, checkpoint: Path, sets: dict[str, list[TrackRecord]], name: str
-) -> dict[str, dict[str, Any]]:
-    """Returns task → figures and predictions of one checkpoint; finished tasks are read back."""
-    settings = context.settings.evaluate
-    found: dict[str, dict[str, Any]] = {}
-    engine = None
-    for task, records in sets.items():
-        part = context.output / "parts" / name / f"{task}.json"
-        if not part.is_file():
-            engine = engine or open_engine(checkpoint, settings)
-            result = evaluate_task(
-                task, records, context.inputs["snapshot"] / "data", engine, settings, context.settings.seed
-            )
-            _write(part, {**result.as_dict(), "predictions": result.predictions})
-            logger.info("%s %s: %s", name, task, result.systems[MODEL])
-        found[task] = json.loads(part.read_text(encoding="utf-8"))
-    return found
+    context: StepContext, checkpoint: Path, name: str
+) -> tuple[dict[str, TaskFigures], dict[str, list[ItemResult]]]:
+    """Returns task → figures and items of one checkpoint."""
+    request = EvaluationRequest(
+        checkpoint=checkpoint,
+        sets=(HeldOutRequest(data=context.inputs["snapshot"] / "data"),),
+        settings=context.settings.evaluate,
+        seed=context.settings.seed,
+        threads=context.settings.training.threads,
+    )
+    folder = context.output / "parts" / name
+    found = collect(measure_all(request, folder), folder, request)
+    for task, (figures, _) in found.items():
+        logger.info("%s %s: %s", name, task, figures.model)
+    return {task: figures for task, (figures, _) in found.items()}, {
+        task: list(items) for task, (_, items) in found.items()
+    }
 
 
-def _draw_clips(
-    folder: Path, data: Path, sets: dict[str, list[TrackRecord]], measured: dict[str, dict[str, Any]]
-) -> None:
+def _draw_clips(folder: Path, data: Path, measured: dict[str, TaskFigures], items: dict[str, list[ItemResult]]) -> None:
     """Draws the best and the worst sequence of each tracking task, and a page's worth of facts about them."""
     folder.mkdir(exist_ok=True)
+    records = {record.id: record for record in read_jsonl(data / RECORDS, TrackRecord)}
     index = []
     for task in _SHOWN:
         if task not in measured:
             continue
-        records = {record.id: record for record in sets[task]}
-        boxes = {entry["id"]: entry["boxes"] for entry in measured[task]["predictions"]}
-        figures = {name: entry[MODEL]["auc"] for name, entry in measured[task]["per_sequence"].items()}
+        boxes = {item.id: item.prediction["boxes"] for item in items[task]}
+        figures = measured[task].per_item("auc")
         ranked = sorted(figures, key=lambda name: (figures[name], name))
         for word, name in {"best": ranked[-1], "worst": ranked[0]}.items():
             file = f"{task}-{word}.webp"
@@ -101,12 +94,6 @@ def _draw_clips(
                 | {"expression": records[name].object_description}
             )
     _write(folder / "index.json", index)
-
-
-def _strip(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {
-        task: {key: value for key, value in entry.items() if key != "predictions"} for task, entry in measured.items()
-    }
 
 
 def _write(path: Path, value: Any) -> None:

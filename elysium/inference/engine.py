@@ -137,6 +137,14 @@ class Engine:
 
         return track(self, requests, options)
 
+    def track_each(
+        self, requests: Sequence[TrackRequest], options: TrackOptions | None = None
+    ) -> Iterator[tuple[int, TrackAnswer, Exception | None]]:
+        """Yields each answer when it is there; see `elysium.inference.memory.track_each`."""
+        from elysium.inference.memory import track_each
+
+        return track_each(self, requests, options)
+
     def describe(
         self,
         clips: Sequence[Sequence[Image]],

@@ -98,33 +98,59 @@ def track(engine: Engine, requests: Sequence[TrackRequest], options: TrackOption
         >>> engine.track([TrackRequest(frames, box=[0.1, 0.1, 0.5, 0.5])])[0].boxes.shape
         (3, 4)
     """
+    answers: dict[int, TrackAnswer] = {}
+    for number, answer, error in track_each(engine, requests, options):
+        if error is not None:
+            raise error
+        answers[number] = answer
+    return [answers[number] for number in range(len(requests))]
+
+
+def track_each(
+    engine: Engine, requests: Sequence[TrackRequest], options: TrackOptions | None = None
+) -> Iterator[tuple[int, TrackAnswer, Exception | None]]:
+    """Follows as `track` does, but gives each answer when it is there; later videos take the place of those that ended.
+
+    Yields:
+        The request's number; its answer; and what cut it short, where something did: its boxes are NaN from there on.
+    """
     groups: dict[int, list[int]] = {}
     for number, request in enumerate(requests):
         groups.setdefault(id(request.frames), []).append(number)
-    tasks, numbers = [], {}
-    for members in groups.values():
-        objects = []
-        for place, number in enumerate(members, start=1):
-            request = requests[number]
-            given = None if request.box is None else _four(request.box)
-            label = request.expression or "object"
-            objects.append(ObjectState(place, label, request.expression, given))
-        task = VideoTask(FrameSource(requests[members[0]].frames), (), TrackState(None, tuple(objects)))
-        tasks.append(task)
-        numbers[task] = members
-    rows: list[list[tuple[FloatArray, float]]] = [[] for _ in requests]
-    for event in Tracker(engine, options).run(tasks):
+    numbers: dict[VideoTask, list[int]] = {}
+    rows: dict[VideoTask, list[list[tuple[FloatArray, float]]]] = {}
+
+    def tasks() -> Iterator[VideoTask]:
+        for members in groups.values():
+            task = _task(requests, members)
+            numbers[task], rows[task] = members, [[] for _ in members]
+            yield task
+
+    for event in Tracker(engine, options).run(tasks()):
         if isinstance(event, VideoEnd):
-            if event.error is not None:
-                raise event.error
-            continue
-        for place, number in enumerate(numbers[event.task]):
-            rows[number] += event.normalised[place]
-    answers = []
-    for row in rows:
-        boxes = np.array([box for box, _ in row], dtype=np.float64).reshape(-1, 4)
-        answers.append(TrackAnswer(boxes, np.array([figure for _, figure in row], dtype=np.float64)))
-    return answers
+            for number, row in zip(numbers.pop(event.task), rows.pop(event.task), strict=True):
+                yield number, _answer(row, requests[number]), event.error
+        else:
+            for row, found in zip(rows[event.task], event.normalised, strict=True):
+                row += found
+
+
+def _task(requests: Sequence[TrackRequest], members: Sequence[int]) -> VideoTask:
+    objects = []
+    for place, number in enumerate(members, start=1):
+        request = requests[number]
+        given = None if request.box is None else _four(request.box)
+        objects.append(ObjectState(place, request.expression or "object", request.expression, given))
+    return VideoTask(FrameSource(requests[members[0]].frames), (), TrackState(None, tuple(objects)))
+
+
+def _answer(row: Sequence[tuple[FloatArray, float]], request: TrackRequest) -> TrackAnswer:
+    boxes, confidence = np.full((len(request.frames), 4), np.nan), np.zeros(len(request.frames))
+    if request.box is not None:
+        boxes[0], confidence[0] = _four(request.box), 1.0
+    for frame, (box, figure) in enumerate(row):
+        boxes[frame], confidence[frame] = box, figure
+    return TrackAnswer(boxes, confidence)
 
 
 def _four(box: npt.ArrayLike) -> tuple[float, float, float, float]:

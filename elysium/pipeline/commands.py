@@ -150,7 +150,7 @@ def step_command(name: str, workspace: str, preset: str | None, overrides: tuple
 @tag_option
 @json_option
 def compile_command(output: Path, registry: str, tag: str, as_json: bool) -> None:
-    r"""Write the pipeline for Kubeflow Pipelines: one component a step, typed artifacts, resources from the table.
+    """Write the pipeline for Kubeflow Pipelines: one component a step, typed artifacts, resources from the table.
 
     \b
     Needs Kubeflow's own environment beside this one: `make kubeflow-env`.
@@ -176,7 +176,7 @@ def compile_command(output: Path, registry: str, tag: str, as_json: bool) -> Non
 def manifests_command(
     workspace: str, output: Path, preset: str, registry: str, tag: str, overrides: tuple[str, ...]
 ) -> None:
-    r"""Write one Kubernetes Job a step, from the template in k8s/.
+    """Write one Kubernetes Job a step, from the template in k8s/.
 
     \b
     Example:

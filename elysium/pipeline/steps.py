@@ -282,9 +282,12 @@ def dependencies(row: Step) -> tuple[str, ...]:
 def section_values(settings: Settings, sections: tuple[str, ...]) -> dict[str, Any]:
     """Returns the named parts of the settings as plain data, keyed by their dotted names.
 
-    A phase holds the number of processes too where that is set and decides how many samples a step learns from.
+    A phase holds the number of processes too where that is set and decides how many samples a step learns from. What
+    an evaluation finds does not depend on how many processes share it, nor on where.
     """
     tree = settings.model_dump(mode="json")
+    for name in ("processes", "device"):
+        del tree["evaluate"][name]
     training = tree["training"]
     for phase in (training[name] for name in PHASES):
         if training["processes"] != "auto" and phase["global_batch_size"] is None:

@@ -7,7 +7,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -36,7 +35,7 @@ class Floor(_Part):
     metric: str
     minimum: float | None = None
     maximum: float | None = None
-    relative_to: Literal["static_box", "frame_by_frame"] | None = None
+    relative_to: Literal["static_box", "frame_by_frame", "csrt"] | None = None
     if_measured: bool = False
 
     @model_validator(mode="after")
@@ -209,7 +208,7 @@ def _regression(
     rule: Regression, pair: Compared, metrics: dict[str, Any], champion: dict[str, Any], samples: int, seed: int
 ) -> Check | None:
     """Returns the paired comparison of one metric; None where neither model was measured in it."""
-    from elysium.evaluation.statistics import paired_bootstrap
+    from elysium.evaluation.statistics import compare_figures
 
     new, old = (_per_sequence(figures, pair) for figures in (metrics, champion))
     if not new and not old:
@@ -223,18 +222,24 @@ def _regression(
     for name in names:
         if not (math.isfinite(new[name]) and math.isfinite(old[name])):
             raise ElysiumError(f"{pair.task} {pair.metric} of sequence {name} is not a number; run evaluate again")
-    mean, low, high = (
-        round(float(value), 4)
-        for value in paired_bootstrap(
-            np.array([new[name] for name in names]), np.array([old[name] for name in names]), samples, seed
-        )
+    videos = metrics["tasks"][pair.task].get("videos", {})
+    found = compare_figures(
+        [new[name] for name in names],
+        [old[name] for name in names],
+        samples=samples,
+        seed=seed,
+        videos=[videos.get(name, name) for name in names],
+        margin=rule.tolerance,
     )
-    proven, dropped = high < -rule.tolerance, mean < -rule.max_drop
+    mean, low, high = (round(value, 4) for value in (found.difference, found.low, found.high))
+    proven, dropped = found.says == "worse", mean < -rule.max_drop
     text = f"{pair.task} {pair.metric} is {mean:+.2f} against the champion (95 % between {low:+.2f} and {high:+.2f})"
     if proven:
         text += f", worse by more than the tolerance of {rule.tolerance:g}"
     elif dropped:
         text += f", a drop of more than {rule.max_drop:g}"
+    elif found.too_few:
+        text += f"; {found.num_videos} videos are too few to tell"
     return Check(
         name=f"regression {pair.task} {pair.metric}",
         kind="regression",

@@ -50,7 +50,7 @@ def run_command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Train one phase: RECIPE is warmup, pretrain or finetune.
+    """Train one phase: RECIPE is warmup, pretrain or finetune.
 
     Started by torchrun, all its processes train one model together; DeepSpeed divides its state if the recipe says so.
 
@@ -92,7 +92,7 @@ def run_command(
 @set_option
 @json_option
 def tower_command(output: Path, resume: bool, preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    r"""Teach a new vision tower what simulated frames show, so that the phases have something to start from.
+    """Teach a new vision tower what simulated frames show, so that the phases have something to start from.
 
     It stands in for weights such as CLIP's; name it as model.vision.weights.
 
@@ -137,7 +137,7 @@ def _check_output(output: Path, resume: bool) -> None:
 def compare_command(
     runs: tuple[str, ...], output: Path, home: Path, preset: str, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    r"""Plot training runs together, and say what their recipes do differently.
+    """Plot training runs together, and say what their recipes do differently.
 
     A RUN is a folder that a phase was trained into, or the id of an MLflow run.
 
@@ -190,7 +190,7 @@ def plan_command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Say what a phase asks for, before anything starts: tokens a step, memory a GPU, hours and cost.
+    """Say what a phase asks for, before anything starts: tokens a step, memory a GPU, hours and cost.
 
     Nothing is downloaded: where the tokenizer is not on this machine, lengths of texts are estimates.
 

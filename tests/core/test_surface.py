@@ -32,8 +32,17 @@ OPTIONS = {
         *("--output", "--scale", "--selectors", "--shares", "--positions", "--seeds", "--steps", "--jobs", "--preset"),
         *("--set", "--json"),
     },
-    "evaluate run": {"--task", "--data", "--checkpoint", "--output"},
+    "evaluate run": {
+        *("--task", "--data", "--checkpoint", "--output", "--dataset", "--split", "--annotations", "--media", "--only"),
+        *("--limit", "--max-frames", "--processes", "--shard", "--judge-model", "--judge-url", "--judge-prompt"),
+        *("--judge-price", "--judge-max-cost", "--missing-videos", "--set", "--json"),
+    },
+    "evaluate compare": {"--common", "--json"},
     "evaluate score": {"--format", "--predictions", "--ground-truth", "--absent", "--absent-frames"},
+    "reproduce": {
+        *("--model", "--data", "--output", "--from-results", "--ablation", "--tolerance", "--score-tolerance"),
+        *("--set", "--json"),
+    },
     "track": {
         *("--expression", "--box", "--output", "--format", "--resume", "--checkpoint", "--device", "--dtype", "--json"),
         *("--start", "--stop", "--stride", "--fps", "--batch-size", "--multi", "--absent-below", "--zoom"),
@@ -58,6 +67,7 @@ def test_commands_and_options_stay(command, options):
 def test_every_command_explains_itself_with_an_example(command):
     text = find(command).help or ""
     assert "Example" in text, f"elysium {command} --help shows no example"
+    assert r"\b" not in text, "a raw docstring keeps click from keeping the lines of its example"
     for parameter in find(command).params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"elysium {command} {parameter.opts[0]} has no help"

@@ -49,13 +49,17 @@ def test_sizes_are_cocos(width, height, size):
     assert all(not found.metrics for name, found in scores.sizes.items() if name != size)
 
 
-def test_thirds_are_by_the_share_of_the_picture():
-    truth = [[0, 0, side, side] for side in (10, 20, 30, 40, 50, 60)]
-    sizes = [(100, 100)] * 5 + [(1000, 1000)]  # the last one is the largest, in the largest picture
-    scores = score_grounding(list("abcdef"), [*truth[:-1], NONE], truth, sizes)
-    assert [third.num_items for third in scores.thirds.values()] == [2, 2, 2]
-    assert [third.metrics["accuracy"] for third in scores.thirds.values()] == [50, 100, 100]
-    assert score_grounding(["a"], [BOX], [BOX]).thirds == {}
+def test_relative_sizes_are_by_the_share_of_the_picture():
+    truth = [[0, 0, side, side] for side in (9, 10, 29, 30, 95)]
+    sizes = [(100, 100)] * 4 + [(1000, 1000)]  # the last box is large in pixels, and small in its picture
+    scores = score_grounding(list("abcde"), [*truth[:-1], NONE], truth, sizes)
+    assert {name: found.num_items for name, found in scores.relative_sizes.items()} == {
+        "small": 2,
+        "medium": 2,
+        "large": 1,
+    }
+    assert [found.metrics["accuracy"] for found in scores.relative_sizes.values()] == [50, 100, 100]
+    assert score_grounding(["a"], [BOX], [BOX]).relative_sizes == {}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from elysium.evaluation.metrics import mean_score, score_track
-from elysium.evaluation.statistics import bootstrap_mean, paired_bootstrap
 
 BOX = np.array([10.0, 10, 50, 50])
 
@@ -83,31 +82,3 @@ def test_input_that_cannot_be_scored_is_refused(predicted, absent, message):
 def test_the_mean_is_over_sequences_not_frames():
     scores = [score_track(track(1000), track(1000)), score_track(track(2) + 500, track(2))]
     assert mean_score(scores).precision == 50
-
-
-def test_the_interval_holds_the_true_mean_about_95_times_in_100():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for seed in range(300):
-        _, low, high = bootstrap_mean(rng.normal(3, 2, size=40), samples=500, seed=seed)
-        hits += low <= 3 <= high
-    assert 0.90 <= hits / 300 <= 0.985
-
-
-def test_pairing_sees_a_small_steady_difference_that_the_spread_would_hide():
-    rng = np.random.default_rng(0)
-    hard = rng.uniform(0, 100, 30)
-    difference, low, high = paired_bootstrap(hard + rng.normal(2, 0.5, 30), hard, samples=1000, seed=0)
-    assert 0 < low < difference < high
-    assert bootstrap_mean(hard, 1000, 0)[2] - bootstrap_mean(hard, 1000, 0)[1] > 10
-
-
-def test_the_same_seed_gives_the_same_interval():
-    figures = np.random.default_rng(1).random(20)
-    assert bootstrap_mean(figures, 300, 5) == bootstrap_mean(figures, 300, 5)
-
-
-@pytest.mark.parametrize(("a", "b"), [([1.0], [1.0, 2.0]), ([], []), ([np.nan], [1.0])])
-def test_figures_that_do_not_pair_are_refused(a, b):
-    with pytest.raises(ValueError, match=r"needs? "):
-        paired_bootstrap(a, b, 100, 0)

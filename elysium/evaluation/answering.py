@@ -1,0 +1,228 @@
+"""Answering free questions about videos (VideoQA): by matching words, and by a judge (PROTOCOL §5, §7)."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from elysium import prompts
+from elysium.evaluation.asking import Crashed, Image, ask
+from elysium.evaluation.results import MODEL, Figures, ItemResult
+from elysium.evaluation.videoqa.judges import JudgeOptions, open_judge
+from elysium.evaluation.videoqa.judging import JudgeItem, judge_all
+from elysium.evaluation.videoqa.matching import match_answers
+from elysium.evaluation.videoqa.prompt import ELYSIUM_1, load_prompt
+from elysium.evaluation.videoqa.questions import QuestionSet, VideoQuestion
+from elysium.evaluation.videoqa.results import JudgeResult
+from elysium.evaluation.videoqa.spending import JudgeLimits
+from elysium.evaluation.work import SINGLE, Finished, Stopwatch, batched
+from elysium.inference import Engine
+from elysium.inference.choice import ReadOptions
+from elysium.inference.shown import as_many_as_fit, spread_frames
+
+logger = logging.getLogger(__name__)
+
+# Frames of a video that are shown, evenly spread (PROTOCOL §5).
+NUM_FRAMES = 16
+_MAX_TOKENS = 128
+_JUDGED = "judge.jsonl"
+COMMON = "most_common_answer"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How answers are judged.
+
+    Attributes:
+        options: Who judges.
+        limits: What it may cost.
+        prompt: File with another wording; None takes `elysium-1`.
+        retry_unjudged: Asks again for what could not be read in an earlier run.
+        home: The folder with the local registry, for a local model.
+    """
+
+    options: JudgeOptions
+    limits: JudgeLimits = field(default_factory=JudgeLimits)
+    prompt: Path | None = None
+    retry_unjudged: bool = False
+    home: Path = Path("runs")
+
+
+class Answering:
+    """VideoQA on a set.
+
+    Args:
+        questions: The set.
+        baselines: With `frame_by_frame`, the model is also shown the first frame alone.
+        judging: How answers are judged; None matches words only.
+        read: How videos are read.
+    """
+
+    def __init__(
+        self,
+        questions: QuestionSet,
+        *,
+        baselines: Sequence[str],
+        judging: Judging | None = None,
+        read: ReadOptions | None = None,
+    ) -> None:
+        self._set, self._baselines, self._judging = questions, tuple(baselines), judging
+        self._read = read or ReadOptions()
+        # Questions about one video stand together: it is read and encoded once.
+        self._items = {item.id: item for item in sorted(questions, key=lambda item: str(item.video))}
+
+    @property
+    def name(self) -> str:
+        """Task and set."""
+        return f"vqa-{self._set.name}"
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Frames of each item."""
+        return dict.fromkeys(self._items, NUM_FRAMES)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What decides the answers: no judge does."""
+        return {"task": self.name, "baselines": self._baselines, "questions": self._set.digest, "frames": NUM_FRAMES}
+
+    def check(self) -> None:
+        """Asks the judge one cheap question: a wrong key is told before hours of answering.
+
+        Raises:
+            JudgeError: If it cannot be reached.
+        """
+        if self._judging is not None:
+            judge = open_judge(self._judging.options, self._judging.home)
+            try:
+                judge.check()
+            finally:
+                judge.close()
+
+    def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
+        """Asks some of the questions."""
+        for chunk in batched([self._items[name] for name in ids], engine.batch_size):
+            yield self._measure(engine, chunk)
+
+    def _measure(self, engine: Engine, items: Sequence[VideoQuestion]) -> list[ItemResult]:
+        watch = Stopwatch(engine)
+        clips = self._clips(engine, items)
+        there = [item for item in items if item.video is not None]
+        shown = [clips[str(item.video)] for item in there]
+        answers = dict(zip((item.id for item in there), ask(engine, shown, [q.question for q in there]), strict=True))
+        spent = watch.lap([len(clips[str(item.video)]) if item.video else 0 for item in items])
+        systems: dict[str, Mapping[str, str | Crashed]] = {MODEL: answers}
+        if SINGLE in self._baselines:
+            firsts = {name: clip[:1] for name, clip in clips.items()}
+            texts = ask(engine, [firsts[str(item.video)] for item in there], [item.question for item in there])
+            systems[SINGLE] = dict(zip((item.id for item in there), texts, strict=True))
+        return [
+            ItemResult(
+                id=item.id,
+                video=str(item.video),
+                figures={name: _matched(said.get(item.id, ""), item) for name, said in systems.items()},
+                failures=_failure(item, answers.get(item.id, "")),
+                groups={"kind": [item.kind]} if item.kind else {},
+                prediction=_prediction(item, answers.get(item.id, "")),
+                cost=cost,
+            )
+            for item, cost in zip(items, spent, strict=True)
+        ]
+
+    def _clips(self, engine: Engine, items: Sequence[VideoQuestion]) -> dict[str, list[Image]]:
+        """Returns each video's frames, as many as the model takes with the longest of its questions."""
+        clips = {}
+        for video, asked in groupby(items, key=lambda item: item.video):
+            if video is not None:
+                longest = max((item.question for item in asked), key=len)
+                frames = spread_frames(str(video), self._read, NUM_FRAMES)
+                clips[str(video)] = as_many_as_fit(engine, frames, partial(_question, longest), _MAX_TOKENS)
+        return clips
+
+    def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
+        """Matches, and has the answers judged; what was judged before is not asked for again."""
+        items = [self._beside_common(item) for item in items]
+        notes = [note for note in (self._set.note,) if note]
+        protocol: dict[str, Any] = {"frames": NUM_FRAMES, "split": self._set.split}
+        if self._judging is None:
+            notes.append("no judge was asked: figures are by matching words (--judge-model names one)")
+            return Finished(items, protocol=protocol, notes=notes)
+        result = self._judge(items, folder)
+        (folder / "judge.json").write_text(result.model_dump_json(indent=1), encoding="utf-8")
+        protocol |= {
+            "judge": ", ".join(result.reported) or result.judge.model,
+            "judge_prompt": f"{result.prompt} ({result.prompt_digest[:12]})",
+            "judge_temperature": result.judge.temperature,
+        }
+        notes.append(f"judged: {result.summary}")
+        return Finished([_judged(item, result) for item in items], protocol=protocol, notes=notes)
+
+    def _judge(self, items: Sequence[ItemResult], folder: Path) -> JudgeResult:
+        judging = self._judging
+        if judging is None:
+            raise ValueError("there is no judge")
+        asked = [
+            JudgeItem(item.id, self._items[item.id].question, self._items[item.id].answer, item.prediction["text"])
+            for item in items
+        ]
+        judge = open_judge(judging.options, judging.home)
+        try:
+            return judge_all(
+                asked,
+                judge,
+                folder / _JUDGED,
+                prompt=load_prompt(judging.prompt) if judging.prompt else ELYSIUM_1,
+                limits=judging.limits,
+                retry_unjudged=judging.retry_unjudged,
+                progress=_tell,
+            )
+        finally:
+            judge.close()
+
+    def _beside_common(self, item: ItemResult) -> ItemResult:
+        """Adds the baseline that looks at nothing: the set's most common answer, whatever is asked."""
+        common = Counter(question.answer for question in self._set).most_common(1)[0][0]
+        figures = {**item.figures, COMMON: _matched(common, self._items[item.id])}
+        return item.model_copy(update={"figures": figures})
+
+
+def _question(text: str, count: int) -> str:
+    return prompts.ask(prompts.Task.VQA, count, question=text)
+
+
+def _matched(answer: str | Crashed, item: VideoQuestion) -> Figures:
+    text = "" if isinstance(answer, Crashed) else answer
+    found = match_answers(text, item.answers, votes=item.votes)
+    return {"exact_match": found.exact_match, "soft_match": found.soft_match}
+
+
+def _failure(item: VideoQuestion, answer: str | Crashed) -> dict[str, int]:
+    if item.video is None:
+        return {"missing": 1}
+    if isinstance(answer, Crashed):
+        return {"crashed": 1}
+    return {} if answer.strip() else {"empty": 1}
+
+
+def _prediction(item: VideoQuestion, answer: str | Crashed) -> dict[str, Any]:
+    found = {"id": item.id, "video": None if item.video is None else item.video.name, "question": item.question}
+    found |= {"answer": item.answer, "text": "" if isinstance(answer, Crashed) else answer}
+    return {**found, "error": answer.reason} if isinstance(answer, Crashed) else found
+
+
+def _judged(item: ItemResult, result: JudgeResult) -> ItemResult:
+    verdict = result.per_question[item.id]
+    own = {"judge_accuracy": verdict.accuracy, "judge_score": float(verdict.score or 0), **item.figures[MODEL]}
+    prediction = {**item.prediction, "judge": {"says": verdict.says, "score": verdict.score, "reason": verdict.reason}}
+    return item.model_copy(update={"figures": {**item.figures, MODEL: own}, "prediction": prediction})
+
+
+def _tell(done: int, total: int, cost: float) -> None:
+    if done == total or done % 500 == 0:
+        logger.info("%d of %d answers are judged%s", done, total, f", cost {cost:.4g}" if cost else "")

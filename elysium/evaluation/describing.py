@@ -1,0 +1,138 @@
+"""Saying what an object is (Video-REG)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elysium.boxes import FloatArray, normalise
+from elysium.evaluation.asking import Crashed, describe
+from elysium.evaluation.descriptions import exact_match
+from elysium.evaluation.groups import relative_size
+from elysium.evaluation.head_nouns import head_noun_match
+from elysium.evaluation.pictures import Pictures
+from elysium.evaluation.results import MODEL, Figures, ItemResult
+from elysium.evaluation.work import SINGLE, Finished, Stopwatch, batched
+from elysium.inference import Engine
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """One object to describe.
+
+    Attributes:
+        id: Unique in the task.
+        video: The video it is in.
+        frames: That are shown; items of one video hold the very same list.
+        box: Shape `(4,)`, `(x1, y1, x2, y2)` in pixels of the first frame.
+        size: `(width, height)` of the frames.
+        descriptions: Right ones, at least one.
+        object_class: The head noun, where the set gives it.
+        groups: See `ItemResult`; the size comes by itself.
+    """
+
+    id: str
+    video: str
+    frames: Pictures
+    box: FloatArray
+    size: tuple[int, int]
+    descriptions: Sequence[str]
+    object_class: str | None = None
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Describing:
+    """Video-REG on a set; arguments as of `Finding`."""
+
+    def __init__(
+        self,
+        where: str,
+        items: Sequence[Described],
+        *,
+        baselines: Sequence[str],
+        facts: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self._where, self._baselines = where, tuple(baselines)
+        self._items = {item.id: item for item in items}
+        self._facts, self._notes = dict(facts or {}), list(notes)
+
+    @property
+    def name(self) -> str:
+        """Task and set."""
+        return f"video-reg-{self._where}"
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Frames of each item."""
+        return {item.id: len(item.frames) for item in self._items.values()}
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What decides the answers."""
+        return {"task": self.name, "baselines": self._baselines, **self._facts}
+
+    @property
+    def items(self) -> Mapping[str, Described]:
+        """What is described, by id."""
+        return self._items
+
+    def check(self) -> None:
+        """Nothing else is needed."""
+
+    def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
+        """Describes some of the objects: from the clip, and for the baseline from its first frame alone."""
+        for chunk in batched([self._items[name] for name in ids], engine.batch_size):
+            yield self._measure(engine, chunk)
+            for item in chunk:
+                item.frames.forget()
+
+    def _measure(self, engine: Engine, items: Sequence[Described]) -> list[ItemResult]:
+        given = [normalise(item.box, item.size) for item in items]
+        watch = Stopwatch(engine)
+        clips = _read(items)
+        texts = describe(engine, clips, given)
+        spent = watch.lap([len(item.frames) for item in items])
+        systems = {MODEL: texts}
+        if SINGLE in self._baselines:
+            systems[SINGLE] = describe(engine, [clip[:1] for clip in clips], given)
+        results = []
+        for number, item in enumerate(items):
+            own = texts[number]
+            text = "" if isinstance(own, Crashed) else own
+            prediction: dict[str, Any] = {"id": item.id, "expression": item.descriptions[0], "text": text}
+            if isinstance(own, Crashed):
+                prediction["error"] = own.reason
+            results.append(
+                ItemResult(
+                    id=item.id,
+                    video=item.video,
+                    figures={name: _figures(answers[number], item) for name, answers in systems.items()},
+                    failures={} if text else {"crashed" if isinstance(own, Crashed) else "empty": 1},
+                    groups={kind: list(names) for kind, names in item.groups.items()}
+                    | {"size": [relative_size(item.box, item.size)]},
+                    prediction=prediction,
+                    cost=spent[number],
+                )
+            )
+        return results
+
+    def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
+        """All figures are means over objects."""
+        return Finished(items, notes=self._notes)
+
+
+def _read(items: Sequence[Described]) -> list[Sequence[Any]]:
+    """Returns the clips' images; items of one video get the very same list, whose frames are encoded once."""
+    read = {id(item.frames): list(item.frames) for item in {id(item.frames): item for item in items}.values()}
+    return [read[id(item.frames)] for item in items]
+
+
+def _figures(answer: str | Crashed, item: Described) -> Figures:
+    text = "" if isinstance(answer, Crashed) else answer
+    figures = {"exact_match": 100.0 * any(exact_match(text, known) for known in item.descriptions)}
+    if item.object_class:
+        figures["head_noun"] = 100.0 * head_noun_match(text, item.object_class)
+    return figures

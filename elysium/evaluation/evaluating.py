@@ -1,0 +1,191 @@
+"""Measuring a checkpoint: in this process, or in several that share the items.
+
+Each process writes the results of its own items as they land (`elysium.evaluation.running`). What any of them has
+written counts for all, whatever the number of processes, so that every attempt goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elysium.errors import ElysiumError
+from elysium.evaluation.opening import open_works
+from elysium.evaluation.request import EvaluationRequest
+from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
+from elysium.evaluation.running import Shard, figures_of, measure, num_missing
+from elysium.evaluation.work import Work
+from elysium.pipeline.workspace import digest_of, scan, write_atomic
+
+logger = logging.getLogger(__name__)
+
+_WORKER = "elysium.evaluation.worker"
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a measurement.
+
+    Attributes:
+        evaluation: The figures; None while items of other shards are missing.
+        missing: Task to the number of items that are not measured yet.
+    """
+
+    evaluation: Evaluation | None
+    missing: dict[str, int]
+
+
+def evaluate_into(request: EvaluationRequest, output: Path, shard: Shard | None = None) -> Outcome:
+    """Measures, and writes `metrics.json` and `predictions.jsonl` once every item is there.
+
+    Args:
+        request: What to measure.
+        output: For results; a later call with the same request goes on with what is there.
+        shard: See `measure_all`.
+
+    Raises:
+        ElysiumError: As `measure_all`.
+    """
+    parts = output / "parts"
+    works = measure_all(request, parts, shard)
+    missing = {work.name: num_missing(work, parts / work.name) for work in works}
+    if any(missing.values()):
+        return Outcome(None, missing)
+    found = collect(works, parts, request)
+    evaluation = Evaluation(tasks={name: entry for name, (entry, _) in found.items()}, checkpoint=request.name)
+    evaluation.write(output / METRICS_FILE)
+    lines = prediction_lines({name: list(items) for name, (_, items) in found.items()})
+    write_atomic(output / "predictions.jsonl", lines)
+    return Outcome(evaluation, missing)
+
+
+def measure_all(request: EvaluationRequest, folder: Path, shard: Shard | None = None) -> list[Work]:
+    """Measures what is still missing of every task.
+
+    Args:
+        request: What to measure.
+        folder: For results, a folder a task.
+        shard: The share of this process; None is everything, in as many processes as the settings say.
+
+    Returns:
+        The tasks; with a shard, items of other shards may be missing still.
+
+    Raises:
+        ElysiumError: If the data cannot be read, the folder is another measurement's, or the model answers nothing.
+    """
+    works = open_works(request)
+    facts = {"checkpoint": _digest(request.checkpoint), "dtype": request.settings.dtype}
+    processes = 1 if shard is not None else num_processes(request)
+    unfinished = [work for work in works if num_missing(work, folder / work.name)]
+    if shard is None:
+        for work in unfinished:
+            work.check()
+    if processes > 1 and unfinished:
+        _in_processes(request, folder, processes)
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    engine = cache(request.engine)
+    for work in works:
+        # After several processes: nothing is left, or what one of them could not do is told here.
+        measure(work, engine, folder / work.name, shard=shard or Shard(), facts=facts, progress=_Progress(work, shard))
+    return works
+
+
+def collect(
+    works: Sequence[Work], folder: Path, request: EvaluationRequest
+) -> dict[str, tuple[TaskFigures, Sequence[ItemResult]]]:
+    """Returns each task's figures, and its items in the order of asking.
+
+    Raises:
+        ElysiumError: If items are missing.
+    """
+    samples = request.settings.bootstrap_samples
+    return {work.name: figures_of(work, folder / work.name, samples=samples, seed=request.seed) for work in works}
+
+
+def num_processes(request: EvaluationRequest) -> int:
+    """Returns how many processes share the items."""
+    if request.settings.processes != "auto":
+        return request.settings.processes
+    return max(torch.cuda.device_count(), 1) if request.settings.device == "auto" else 1
+
+
+def _in_processes(request: EvaluationRequest, folder: Path, count: int) -> None:
+    """Runs one worker a shard, and returns when all have ended.
+
+    Raises:
+        ElysiumError: If one failed: what it printed says why, and what all have measured is kept.
+    """
+    logger.info("measuring in %d processes", count)
+    with tempfile.TemporaryDirectory(prefix="elysium-") as scratch:
+        path = Path(scratch) / "request.json"
+        path.write_text(request.model_dump_json(), encoding="utf-8")
+        workers = []
+        try:
+            for index in range(count):
+                command = [sys.executable, "-m", _WORKER, str(path), str(folder), str(index), str(count)]
+                # A worker whose standard input ends knows that this process is gone.
+                workers.append(
+                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2, env=_environment(index, count))
+                )
+            codes = [worker.wait() for worker in workers]
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+                if worker.stdin is not None:
+                    worker.stdin.close()
+    failed = [f"{index} (exit code {code})" for index, code in enumerate(codes) if code]
+    if failed:
+        raise ElysiumError(
+            f"{len(failed)} of {count} processes failed: {', '.join(failed)}; what they printed says why, and the same "
+            "command goes on from what all have measured"
+        )
+
+
+def _environment(index: int, count: int) -> dict[str, str]:
+    found = dict(os.environ)
+    gpus = torch.cuda.device_count()
+    if gpus:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+        found["CUDA_VISIBLE_DEVICES"] = seen.split(",")[index % gpus]
+    else:
+        found.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
+    return found
+
+
+@cache
+def _digest(checkpoint: Path) -> str:
+    return digest_of({name: entry.sha256 for name, entry in scan(checkpoint).items()})
+
+
+class _Progress:
+    """Tells how far a task is, not more often than people read."""
+
+    def __init__(self, work: Work, shard: Shard | None) -> None:
+        sizes: Mapping[str, Any] = work.sizes
+        self._name = work.name + (f" (shard {shard.index} of {shard.count})" if shard else "")
+        self._total = len((shard or Shard()).of(sizes))
+        self._told = time.monotonic()
+        self._first = True
+
+    def __call__(self, landed: int) -> None:
+        if self._first and landed:
+            logger.info("%s: %d of %d items are measured already", self._name, landed, self._total)
+        self._first = False
+        now = time.monotonic()
+        if landed and (now - self._told >= _SECONDS_BETWEEN_LINES):
+            logger.info("%s: %d of %d items", self._name, landed, self._total)
+            self._told = now

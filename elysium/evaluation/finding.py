@@ -1,0 +1,149 @@
+"""Finding a named object in one picture (REC): the share of boxes whose overlap with the true one is large enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elysium.boxes import FloatArray, iou, normalise
+from elysium.data.pictures import read_picture
+from elysium.errors import ElysiumError
+from elysium.evaluation.asking import Crashed, Image, ground
+from elysium.evaluation.following import plain_box
+from elysium.evaluation.grounding import ACCURACIES
+from elysium.evaluation.groups import pixel_size, relative_size
+from elysium.evaluation.results import MODEL, ItemResult
+from elysium.evaluation.work import STATIC, Finished, Stopwatch, batched
+from elysium.inference import Engine
+
+# The box that needs no look at the picture: its middle half.
+_MIDDLE = (0.25, 0.25, 0.75, 0.75)
+# Expressions of one picture stand together, but for the last pictures of a chunk.
+_KEPT = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """One expression to find.
+
+    Attributes:
+        id: Unique in the task.
+        video: The video or picture it is in.
+        path: The picture.
+        expression: What to find.
+        box: Shape `(4,)`, the true `(x1, y1, x2, y2)` in pixels.
+        size: `(width, height)` of the picture in pixels.
+        groups: See `ItemResult`; sizes come by themselves.
+    """
+
+    id: str
+    video: str
+    path: Path
+    expression: str
+    box: FloatArray
+    size: tuple[int, int]
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Finding:
+    """REC on a set.
+
+    Args:
+        where: Name of the set.
+        items: What to find.
+        baselines: Which of `work.BASELINES` to measure, where they apply.
+        facts: What else decides the answers.
+        notes: What a reader must know.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        items: Sequence[Named],
+        *,
+        baselines: Sequence[str],
+        facts: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self._where, self._baselines = where, tuple(baselines)
+        self._items = {item.id: item for item in items}
+        self._facts, self._notes = dict(facts or {}), list(notes)
+
+    @property
+    def name(self) -> str:
+        """Task and set."""
+        return f"rec-{self._where}"
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """One picture an item."""
+        return dict.fromkeys(self._items, 1)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What decides the answers."""
+        return {"task": self.name, "baselines": self._baselines, **self._facts}
+
+    @property
+    def items(self) -> Mapping[str, Named]:
+        """What is looked for, by id."""
+        return self._items
+
+    def check(self) -> None:
+        """Nothing else is needed."""
+
+    def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
+        """Looks for some of the objects."""
+        for chunk in batched([self._items[name] for name in ids], engine.batch_size):
+            yield self._measure(engine, chunk)
+
+    def _measure(self, engine: Engine, items: Sequence[Named]) -> list[ItemResult]:
+        watch = Stopwatch(engine)
+        answers = ground(engine, [_read(item.path) for item in items], [item.expression for item in items])
+        spent = watch.lap([1] * len(items))
+        results = []
+        for item, answer, cost in zip(items, answers, spent, strict=True):
+            crashed = isinstance(answer, Crashed)
+            box = np.full(4, np.nan) if isinstance(answer, Crashed) else answer
+            truth = normalise(item.box, item.size)
+            figures = {MODEL: _figures(box, truth)}
+            if STATIC in self._baselines:
+                figures[STATIC] = _figures(np.array(_MIDDLE), truth)
+            found = bool(np.isfinite(box).all())
+            prediction = {"id": item.id, "expression": item.expression, "box": plain_box(box)}
+            results.append(
+                ItemResult(
+                    id=item.id,
+                    video=item.video,
+                    figures=figures,
+                    failures={} if found else {"crashed" if crashed else "unparsed": 1},
+                    groups={kind: list(names) for kind, names in item.groups.items()}
+                    | {"size": [relative_size(item.box, item.size)], "pixels": [pixel_size(item.box)]},
+                    prediction=prediction | ({"error": answer.reason} if isinstance(answer, Crashed) else {}),
+                    cost=cost,
+                )
+            )
+        return results
+
+    def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
+        """All figures are means over expressions."""
+        return Finished(items, protocol={"overlap": "IoU at least 0.5 (0.7, 0.9)"}, notes=self._notes)
+
+
+@lru_cache(maxsize=_KEPT)
+def _read(path: Path) -> Image:
+    try:
+        return read_picture(path)
+    except ValueError as error:
+        raise ElysiumError(f"the picture {path} cannot be read: {error}") from error
+
+
+def _figures(box: FloatArray, truth: FloatArray) -> dict[str, float]:
+    overlap = float(iou(box, truth)) if np.isfinite(box).all() else 0.0
+    hits = {metric: 100.0 * (overlap >= least) for metric, least in ACCURACIES.items()}
+    return {**hits, "mean_iou": round(100 * overlap, 4)}

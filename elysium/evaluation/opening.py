@@ -1,0 +1,40 @@
+"""From a request to tasks: every set is opened and looked over before anything is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from elysium.config import EvaluateSettings
+from elysium.errors import UsageError
+from elysium.evaluation.answering import Answering
+from elysium.evaluation.held_out import held_out_works
+from elysium.evaluation.request import EvaluationRequest, HeldOutRequest, SetRequest
+from elysium.evaluation.videoqa.questions import open_question_set
+from elysium.evaluation.work import Work
+
+
+def open_works(request: EvaluationRequest) -> list[Work]:
+    """Returns every task, its data looked over and none of it asked about.
+
+    Raises:
+        ElysiumError: If a set is missing or damaged.
+    """
+    return [work for part in request.sets for work in _works(part, request.settings)]
+
+
+def _works(part: HeldOutRequest | SetRequest, settings: EvaluateSettings) -> Sequence[Work]:
+    if isinstance(part, HeldOutRequest):
+        return held_out_works(part.data, settings, part.tasks, settings.baselines)
+    if part.task == "vqa":
+        return [_answering(part, settings)]
+    raise UsageError(f"{part.task} on {part.data}")
+
+
+def _answering(part: SetRequest, settings: EvaluateSettings) -> Work:
+    questions = open_question_set(part.name, part.data, part.media, part.split or "test", missing=part.missing)
+    if part.only is not None or part.limit is not None:
+        chosen = [item for item in questions if part.only is None or item.id in part.only][: part.limit]
+        note = f"{len(chosen)} of {len(questions)} questions were asked"
+        questions = replace(questions, questions=tuple(chosen), note=" ".join(filter(None, (questions.note, note))))
+    return Answering(questions, baselines=settings.baselines, judging=part.judging)
