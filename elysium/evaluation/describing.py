@@ -9,8 +9,9 @@ from typing import Any
 
 from elysium.boxes import FloatArray, normalise
 from elysium.evaluation.asking import Crashed, describe
+from elysium.evaluation.descriptions import exact_match
 from elysium.evaluation.groups import relative_size
-from elysium.evaluation.metrics import exact_match, head_noun_match
+from elysium.evaluation.head_nouns import head_noun_match
 from elysium.evaluation.pictures import Pictures
 from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.work import SINGLE, Finished, Stopwatch, batched

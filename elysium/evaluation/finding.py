@@ -15,6 +15,7 @@ from elysium.data.pictures import read_picture
 from elysium.errors import ElysiumError
 from elysium.evaluation.asking import Crashed, Image, ground
 from elysium.evaluation.following import plain_box
+from elysium.evaluation.grounding import ACCURACIES
 from elysium.evaluation.groups import pixel_size, relative_size
 from elysium.evaluation.results import MODEL, ItemResult
 from elysium.evaluation.work import STATIC, Finished, Stopwatch, batched
@@ -24,8 +25,6 @@ from elysium.inference import Engine
 _MIDDLE = (0.25, 0.25, 0.75, 0.75)
 # Expressions of one picture stand together, but for the last pictures of a chunk.
 _KEPT = 32
-# Metric to the least overlap of a hit; the first is Acc@0.5, the published one.
-_ACCURACIES = {"accuracy": 0.5, "accuracy_70": 0.7, "accuracy_90": 0.9}
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,5 +145,5 @@ def _read(path: Path) -> Image:
 
 def _figures(box: FloatArray, truth: FloatArray) -> dict[str, float]:
     overlap = float(iou(box, truth)) if np.isfinite(box).all() else 0.0
-    hits = {metric: 100.0 * (overlap >= least) for metric, least in _ACCURACIES.items()}
+    hits = {metric: 100.0 * (overlap >= least) for metric, least in ACCURACIES.items()}
     return {**hits, "mean_iou": round(100 * overlap, 4)}

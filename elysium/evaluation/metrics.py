@@ -1,12 +1,11 @@
-"""One-pass evaluation, grounding accuracy and description match (PROTOCOL §7).
+"""One-pass evaluation (PROTOCOL §7).
 
 All tracking functions work on boxes in pixels. Per sequence first, then the mean over sequences.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,49 +113,6 @@ def mean_score(scores: Sequence[TrackScore]) -> TrackScore:
     )
 
 
-def grounding_accuracy(predicted: npt.ArrayLike, truth: npt.ArrayLike, threshold: float = 0.5) -> float:
-    """Returns the share of boxes with IoU >= `threshold`, percent (REC, Acc@0.5).
-
-    Args:
-        predicted: Shape `(n, 4)`, `(x1, y1, x2, y2)` in any one unit; NaN counts as a miss.
-        truth: Same shape.
-        threshold: Least overlap of a hit.
-
-    Raises:
-        ValueError: If there is no box.
-    """
-    p, g = np.asarray(predicted, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if len(g) == 0:
-        raise ValueError("no box to score")
-    hit = iou(np.nan_to_num(p), g) >= threshold
-    return float(100 * (hit & np.isfinite(p).all(-1)).mean())
-
-
-def exact_match(predicted: str, truth: str) -> bool:
-    """Returns whether two descriptions are the same but for case, punctuation and spaces.
-
-    Example:
-        >>> exact_match("A red circle.", "a red  circle")
-        True
-    """
-    return _words(predicted) == _words(truth)
-
-
-def head_noun_match(predicted: str, object_class: str) -> bool:
-    """Returns whether a description ends in the object's class, or holds it before a preposition.
-
-    Example:
-        >>> head_noun_match("a small red circle", "circle"), head_noun_match("a red ring", "circle")
-        (True, False)
-    """
-    phrase = re.split(r"\b(?:in|on|with|of|at|by|near|that|which|who)\b", " ".join(_words(predicted)))[0].split()
-    return bool(phrase) and phrase[-1] == object_class.lower().split()[-1]
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9']+", text.lower())
-
-
 def _share_above(values: FloatArray, thresholds: FloatArray, total: int) -> FloatArray:
     """Returns how many of `total` values are above each threshold, percent: one sort instead of a pass a threshold."""
     return 100.0 * (len(values) - np.searchsorted(np.sort(values), thresholds, side="right")) / total
@@ -165,9 +121,3 @@ def _share_above(values: FloatArray, thresholds: FloatArray, total: int) -> Floa
 def _share_up_to(values: FloatArray, thresholds: FloatArray, total: int) -> FloatArray:
     """Returns how many of `total` values are at or below each threshold, percent."""
     return 100.0 * np.searchsorted(np.sort(values), thresholds, side="right") / total
-
-
-def mean_of(values: Iterable[float]) -> float:
-    """Returns the mean of figures, 0 for none."""
-    numbers = list(values)
-    return float(np.mean(numbers)) if numbers else 0.0

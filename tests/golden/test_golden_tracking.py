@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from elysium.boxes import xywh_to_xyxy, xyxy_to_xywh
-from elysium.evaluation.metrics import grounding_accuracy, mean_score, score_track
+from elysium.evaluation.grounding import grounding_accuracy
+from elysium.evaluation.metrics import mean_score, score_track
 from elysium.evaluation.scoring import score_folders
 from elysium.evaluation.tracking import PROTOCOLS, TrackingSequence
 from elysium.evaluation.tracking.checks import Pair, origin_offset

@@ -27,7 +27,7 @@ def from_normalised(values: Any) -> Box:
         >>> from_normalised([0.1, 0.2, 0.5, 1.01])
         (0.1, 0.2, 0.5, 1.0)
     """
-    x1, y1, x2, y2 = _four(values)
+    x1, y1, x2, y2 = four_numbers(values)
     if min(x1, y1, x2, y2) < -_TOLERANCE or max(x1, y1, x2, y2) > 1 + _TOLERANCE:
         raise BrokenSample("a box lies outside the image")
     x1, y1, x2, y2 = (min(max(value, 0.0), 1.0) for value in (x1, y1, x2, y2))
@@ -46,7 +46,7 @@ def from_corners(values: Any, size: tuple[int, int]) -> Box:
         >>> from_corners([64, 48, 320, 240], (640, 480))
         (0.1, 0.1, 0.5, 0.5)
     """
-    x1, y1, x2, y2 = _four(values)
+    x1, y1, x2, y2 = four_numbers(values)
     width, height = size
     return from_normalised((x1 / width, y1 / height, x2 / width, y2 / height))
 
@@ -61,11 +61,16 @@ def from_corner_and_size(values: Any, size: tuple[int, int]) -> Box:
         >>> from_corner_and_size([64, 48, 256, 192], (640, 480))
         (0.1, 0.1, 0.5, 0.5)
     """
-    x, y, width, height = _four(values)
+    x, y, width, height = four_numbers(values)
     return from_corners((x, y, x + width, y + height), size)
 
 
-def _four(values: Any) -> tuple[float, float, float, float]:
+def four_numbers(values: Any) -> tuple[float, float, float, float]:
+    """Returns a box's numbers.
+
+    Raises:
+        BrokenSample: If they are not four finite numbers.
+    """
     if not isinstance(values, list | tuple) or len(values) != 4:
         raise BrokenSample("a box is not four numbers")
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):

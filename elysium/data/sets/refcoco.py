@@ -22,16 +22,16 @@ from elysium.data.sets.objects import Named, from_corner_and_size, from_corners,
 from elysium.data.sets.plain_pickle import load_plain
 from elysium.data.sets.rows import SUFFIXES, check_rows, expand, read_rows
 from elysium.data.sets.schema import SetRecord
-from elysium.data.sets.source import BrokenSample, Sample, Source, id_or, take, take_first, take_size
+from elysium.data.sets.source import BrokenSample, Images, Sample, Source, id_or, take, take_first, take_size
 from elysium.errors import UsageError
 
-_PICKLES = (".p", ".pkl", ".pickle")
-_IMAGE = ("img_path", "image", "image_path", "file_name")
-_EXPRESSION = ("expression", "sent", "sentence", "text")
+PICKLES = (".p", ".pkl", ".pickle")
+IMAGE_FIELDS = ("img_path", "image", "image_path", "file_name")
+EXPRESSION_FIELDS = ("expression", "sent", "sentence", "text")
 
 
 @dataclass(frozen=True)
-class _Instances:
+class Instances:
     """What `instances.json` says.
 
     Attributes:
@@ -51,8 +51,8 @@ def read(source: Source) -> Iterator[Sample]:
     Raises:
         UsageError: If they are neither, one of the pair is missing, or several references could be meant.
     """
-    files = expand(source.paths, (*_PICKLES, *SUFFIXES))
-    references = [path for path in files if path.suffix in _PICKLES]
+    files = expand(source.paths, (*PICKLES, *SUFFIXES))
+    references = [path for path in files if path.suffix in PICKLES]
     if not references:
         for path in files:
             if path.suffix == ".json" and first_array(path) in ("images", "annotations"):
@@ -70,10 +70,15 @@ def read(source: Source) -> Iterator[Sample]:
     found = load_plain(references[0])
     if not isinstance(found, list) or not any(isinstance(row, dict) and "sentences" in row for row in found[:100]):
         raise UsageError(f"{references[0]} is no list of references with ref_id, ann_id and sentences")
-    return _references(source, found, _read_instances(instances[0]))
+    return _references(source, found, read_instances(instances[0]))
 
 
-def _read_instances(path: Path) -> _Instances:
+def read_instances(path: Path) -> Instances:
+    """Returns what `instances.json` says of images, boxes and classes; entries without a name or number are left out.
+
+    Raises:
+        UsageError: If it is not JSON.
+    """
     images = {}
     for row in stream_array(path, "images"):
         if isinstance(row, dict) and isinstance(row.get("file_name"), str):
@@ -83,10 +88,10 @@ def _read_instances(path: Path) -> _Instances:
                 images[row.get("id")] = row["file_name"], None
     boxes = {row.get("id"): row.get("bbox") for row in stream_array(path, "annotations") if isinstance(row, dict)}
     names = {row.get("id"): row.get("name") for row in stream_array(path, "categories") if isinstance(row, dict)}
-    return _Instances(images, boxes, {key: name for key, name in names.items() if isinstance(name, str)})
+    return Instances(images, boxes, {key: name for key, name in names.items() if isinstance(name, str)})
 
 
-def _references(source: Source, found: Sequence[Any], instances: _Instances) -> Iterator[Sample]:
+def _references(source: Source, found: Sequence[Any], instances: Instances) -> Iterator[Sample]:
     for number, row in enumerate(found):
         sample_id = id_or(row, ["ref_id"], f"at-{number}")
         split = row.get("split") if isinstance(row, dict) else None
@@ -94,14 +99,14 @@ def _references(source: Source, found: Sequence[Any], instances: _Instances) -> 
         yield Sample(sample_id, made, split if isinstance(split, str) else None)
 
 
-def _reference(source: Source, sample_id: str, row: Any, instances: _Instances) -> SetRecord:
+def _reference(source: Source, sample_id: str, row: Any, instances: Instances) -> SetRecord:
     image = instances.images.get(take(row, "image_id", int))
     if image is None:
         raise BrokenSample("the image is not in instances.json")
     box = instances.boxes.get(take(row, "ann_id", int))
     if box is None:
         raise BrokenSample("the annotation is not in instances.json")
-    frame = _find(source, image[0])
+    frame = find_picture(source.images, image[0])
     size = image[1] or source.images.size(frame)
     shown = from_corner_and_size(box, size)
     named = []
@@ -126,8 +131,8 @@ def _rows(source: Source, files: list[Path]) -> Iterator[Sample]:
 
 
 def _row(source: Source, sample_id: str, row: Any) -> SetRecord:
-    frame = _find(source, take_first(row, _IMAGE, str))
-    expression = take_first(row, _EXPRESSION, str)
+    frame = find_picture(source.images, take_first(row, IMAGE_FIELDS, str))
+    expression = take_first(row, EXPRESSION_FIELDS, str)
     values, size = take(row, "bbox", list), take_size(row)
     if all(isinstance(value, int | float) and -1 <= value <= 1.1 for value in values):
         box = from_normalised(values)
@@ -138,11 +143,15 @@ def _row(source: Source, sample_id: str, row: Any) -> SetRecord:
     return SetRecord(id=sample_id, dataset=source.name, frames=[frame], frame_size=size, objects=objects)
 
 
-def _find(source: Source, name: str) -> str:
-    """Returns where a picture is: as it is called, or in one of COCO's layouts."""
+def find_picture(images: Images, name: str) -> str:
+    """Returns where a picture is: as it is called, or in one of COCO's layouts.
+
+    Raises:
+        BrokenSample: As `Images.find`.
+    """
     last = PurePosixPath(name).name
     parts = last.removesuffix(".jpg").split("_")
     if len(parts) >= 3 and parts[0] == "COCO" and parts[2].isdigit():
         names = coco_names(parts[1], int(parts[2]))
-        return source.images.find(*names) if name == last else source.images.find(name, *names)
-    return source.images.find(name) if name == last else source.images.find(name, last)
+        return images.find(*names) if name == last else images.find(name, *names)
+    return images.find(name) if name == last else images.find(name, last)
