@@ -121,6 +121,9 @@ class EvaluateSettings(Section):
     baselines: tuple[Literal["static_box", "frame_by_frame", "csrt"], ...] = Field(
         ("static_box", "frame_by_frame", "csrt"), description="what is measured beside the model, where it applies"
     )
+    caption_metrics: tuple[Literal["meteor", "cider", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"], ...] = Field(
+        ("meteor", "cider"), description="of descriptions, beside exact match and head noun; METEOR needs Java"
+    )
     device: str = Field("auto", description="as torch names it; auto is the first GPU, or the CPU")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     processes: PositiveInt | Literal["auto"] = Field(

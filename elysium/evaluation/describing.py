@@ -9,9 +9,10 @@ from typing import Any
 
 from elysium.boxes import FloatArray, normalise
 from elysium.evaluation.asking import Crashed, describe
-from elysium.evaluation.descriptions import exact_match
+from elysium.evaluation.descriptions import DescriptionScores, exact_match, score_descriptions
 from elysium.evaluation.groups import relative_size
 from elysium.evaluation.head_nouns import head_noun_match
+from elysium.evaluation.meteor import Meteor
 from elysium.evaluation.pictures import Pictures
 from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.work import SINGLE, Finished, Stopwatch, batched
@@ -44,7 +45,7 @@ class Described:
 
 
 class Describing:
-    """Video-REG on a set; arguments as of `Finding`."""
+    """Video-REG on a set; arguments as of `Finding`, and `metrics`, of `DESCRIPTION_METRICS`, beside its own two."""
 
     def __init__(
         self,
@@ -52,9 +53,11 @@ class Describing:
         items: Sequence[Described],
         *,
         baselines: Sequence[str],
+        metrics: Sequence[str] = (),
         facts: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
+        self._metrics = tuple(metrics)
         self._where, self._baselines = where, tuple(baselines)
         self._items = {item.id: item for item in items}
         self._facts, self._notes = dict(facts or {}), list(notes)
@@ -105,6 +108,9 @@ class Describing:
             prediction: dict[str, Any] = {"id": item.id, "expression": item.descriptions[0], "text": text}
             if isinstance(own, Crashed):
                 prediction["error"] = own.reason
+            if SINGLE in systems:
+                alone = systems[SINGLE][number]
+                prediction["alone"] = "" if isinstance(alone, Crashed) else alone
             results.append(
                 ItemResult(
                     id=item.id,
@@ -120,8 +126,38 @@ class Describing:
         return results
 
     def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
-        """All figures are means over objects."""
-        return Finished(items, notes=self._notes)
+        """Adds METEOR and CIDEr, which only all descriptions together give."""
+        if not self._metrics:
+            return Finished(items, notes=self._notes)
+        said = {MODEL: {item.id: str(item.prediction["text"]) for item in items}}
+        if all("alone" in item.prediction for item in items):
+            said[SINGLE] = {item.id: str(item.prediction["alone"]) for item in items}
+        references = {item.id: self._items[item.id].descriptions for item in items}
+        with Meteor() as meteor:
+            scores = {
+                name: score_descriptions(texts, references, self._metrics, meteor) for name, texts in said.items()
+            }
+        own = scores[MODEL]
+        missing = [f"{metric} is missing: {reason}" for metric, reason in own.missing.items()]
+        return Finished(
+            [_with_captions(item, scores) for item in items],
+            corpus={
+                name: {metric: round(value, 4) for metric, value in found.corpus.items()}
+                for name, found in scores.items()
+            },
+            protocol={"tokeniser": own.tokeniser},
+            notes=[*self._notes, *missing, *own.notes],
+        )
+
+
+def _with_captions(item: ItemResult, scores: Mapping[str, DescriptionScores]) -> ItemResult:
+    figures = {
+        system: found | {metric: round(value, 4) for metric, value in scores[system].per_item.get(item.id, {}).items()}
+        if system in scores
+        else found
+        for system, found in item.figures.items()
+    }
+    return item.model_copy(update={"figures": figures})
 
 
 def _read(items: Sequence[Described]) -> list[Sequence[Any]]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from elysium.boxes import FloatArray, iou, normalise
+from elysium.boxes import FloatArray, to_pixels
 from elysium.data.pictures import read_picture
 from elysium.errors import ElysiumError
 from elysium.evaluation.asking import Crashed, Image, ground
 from elysium.evaluation.following import plain_box
-from elysium.evaluation.grounding import ACCURACIES
+from elysium.evaluation.grounding import score_grounding
 from elysium.evaluation.groups import pixel_size, relative_size
-from elysium.evaluation.results import MODEL, ItemResult
+from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.work import STATIC, Finished, Stopwatch, batched
 from elysium.inference import Engine
 
@@ -58,6 +58,7 @@ class Finding:
         items: What to find.
         baselines: Which of `work.BASELINES` to measure, where they apply.
         facts: What else decides the answers.
+        protocol: What else the figures depend on.
         notes: What a reader must know.
     """
 
@@ -68,8 +69,10 @@ class Finding:
         *,
         baselines: Sequence[str],
         facts: Mapping[str, Any] | None = None,
+        protocol: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
+        self._protocol = dict(protocol or {})
         self._where, self._baselines = where, tuple(baselines)
         self._items = {item.id: item for item in items}
         self._facts, self._notes = dict(facts or {}), list(notes)
@@ -106,33 +109,27 @@ class Finding:
         watch = Stopwatch(engine)
         answers = ground(engine, [_read(item.path) for item in items], [item.expression for item in items])
         spent = watch.lap([1] * len(items))
-        results = []
-        for item, answer, cost in zip(items, answers, spent, strict=True):
-            crashed = isinstance(answer, Crashed)
-            box = np.full(4, np.nan) if isinstance(answer, Crashed) else answer
-            truth = normalise(item.box, item.size)
-            figures = {MODEL: _figures(box, truth)}
-            if STATIC in self._baselines:
-                figures[STATIC] = _figures(np.array(_MIDDLE), truth)
-            found = bool(np.isfinite(box).all())
-            prediction = {"id": item.id, "expression": item.expression, "box": plain_box(box)}
-            results.append(
-                ItemResult(
-                    id=item.id,
-                    video=item.video,
-                    figures=figures,
-                    failures={} if found else {"crashed" if crashed else "unparsed": 1},
-                    groups={kind: list(names) for kind, names in item.groups.items()}
-                    | {"size": [relative_size(item.box, item.size)], "pixels": [pixel_size(item.box)]},
-                    prediction=prediction | ({"error": answer.reason} if isinstance(answer, Crashed) else {}),
-                    cost=cost,
-                )
+        boxes = [np.full(4, np.nan) if isinstance(answer, Crashed) else answer for answer in answers]
+        systems = {MODEL: boxes} | ({STATIC: [np.array(_MIDDLE)] * len(items)} if STATIC in self._baselines else {})
+        figures = {name: _scored(items, given) for name, given in systems.items()}
+        return [
+            ItemResult(
+                id=item.id,
+                video=item.video,
+                figures={name: scored[item.id] for name, scored in figures.items()},
+                failures=_failures(answer, box),
+                groups={kind: list(names) for kind, names in item.groups.items()}
+                | {"size": [relative_size(item.box, item.size)], "pixels": [pixel_size(item.box)]},
+                prediction={"id": item.id, "expression": item.expression, "box": plain_box(box)}
+                | ({"error": answer.reason} if isinstance(answer, Crashed) else {}),
+                cost=cost,
             )
-        return results
+            for item, answer, box, cost in zip(items, answers, boxes, spent, strict=True)
+        ]
 
     def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """All figures are means over expressions."""
-        return Finished(items, protocol={"overlap": "IoU at least 0.5 (0.7, 0.9)"}, notes=self._notes)
+        return Finished(items, protocol=self._protocol, notes=self._notes)
 
 
 @lru_cache(maxsize=_KEPT)
@@ -143,7 +140,13 @@ def _read(path: Path) -> Image:
         raise ElysiumError(f"the picture {path} cannot be read: {error}") from error
 
 
-def _figures(box: FloatArray, truth: FloatArray) -> dict[str, float]:
-    overlap = float(iou(box, truth)) if np.isfinite(box).all() else 0.0
-    hits = {metric: 100.0 * (overlap >= least) for metric, least in ACCURACIES.items()}
-    return {**hits, "mean_iou": round(100 * overlap, 4)}
+def _scored(items: Sequence[Named], boxes: Sequence[FloatArray]) -> dict[str, Figures]:
+    predicted = [to_pixels(box, item.size) for box, item in zip(boxes, items, strict=True)]
+    per_item = score_grounding([item.id for item in items], predicted, [item.box for item in items]).per_item
+    return {name: {metric: round(value, 4) for metric, value in found.items()} for name, found in per_item.items()}
+
+
+def _failures(answer: FloatArray | Crashed, box: FloatArray) -> dict[str, int]:
+    if isinstance(answer, Crashed):
+        return {"crashed": 1}
+    return {} if np.isfinite(box).all() else {"unparsed": 1}

@@ -68,7 +68,7 @@ def _work(
         return Finding(where, [_named(record, data) for record in records], baselines=baselines)
     shown = min(settings.clip_frames, settings.max_frames)
     described = [_described(record, _clip(record, data, shown, clips)) for record in records]
-    return Describing(where, described, baselines=baselines, facts=facts)
+    return Describing(where, described, baselines=baselines, metrics=settings.caption_metrics, facts=facts)
 
 
 def _followed(record: TrackRecord, frames: Pictures) -> Followed:

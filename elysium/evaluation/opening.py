@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from elysium.config import EvaluateSettings
-from elysium.errors import UsageError
 from elysium.evaluation.answering import Answering
+from elysium.evaluation.expression_work import published_descriptions, published_expressions
 from elysium.evaluation.held_out import held_out_works
 from elysium.evaluation.published import published_tracking
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest, SetRequest
@@ -31,7 +31,9 @@ def _works(part: HeldOutRequest | SetRequest, settings: EvaluateSettings) -> Seq
         return [_answering(part, settings)]
     if part.task in ("sot", "rsot"):
         return [published_tracking(part, settings)]
-    raise UsageError(f"{part.task} on {part.data}")
+    if part.task == "rec":
+        return [published_expressions(part, settings)]
+    return [published_descriptions(part, settings)]
 
 
 def _answering(part: SetRequest, settings: EvaluateSettings) -> Work:

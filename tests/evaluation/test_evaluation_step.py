@@ -15,6 +15,7 @@ from elysium.pipeline.steps import StepContext
 from elysium.registry.models import Champion
 
 OVERRIDES = (
+    "evaluate.caption_metrics=[]",
     *("evaluate.max_frames=3", "evaluate.max_sequences=2", "evaluate.clip_frames=2", "evaluate.bootstrap_samples=100"),
     *(
         "model.init_from=null",
