@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from elysium.cli import print_json
 from elysium.errors import UsageError
 from elysium.evaluation.paper.tables import TABLES, load_table
+from elysium.evaluation.run_options import judge_options, take_judge_options
 from elysium.options import json_option, set_option
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -49,6 +51,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
     show_default=True,
     help="The same of scores from 0 to 5.",
 )
+@judge_options
 @set_option
 @json_option
 def reproduce(
@@ -62,6 +65,7 @@ def reproduce(
     score_tolerance: float,
     overrides: tuple[str, ...],
     as_json: bool,
+    **others: Any,
 ) -> int:
     """Fill a table of the paper with measured figures, and judge every cell.
 
@@ -94,6 +98,7 @@ def reproduce(
     from elysium.evaluation.paper.measuring import open_measure
     from elysium.evaluation.paper.studies import with_study
 
+    judging = take_judge_options(others)
     paper = load_table(table)
     named = _named(models, paper.keys)
     check_names(paper, named)
@@ -106,7 +111,7 @@ def reproduce(
         found = with_study(paper, found, ablation)
     tolerances = Tolerances(tolerance, score_tolerance)
     if named and data is not None:
-        opened = {key: Model(name, open_measure(name, overrides), overrides) for key, name in named.items()}
+        opened = {key: Model(name, open_measure(name, overrides, judging), overrides) for key, name in named.items()}
         filled = measure_table(
             paper,
             opened,
