@@ -19,6 +19,8 @@ from elysium.evaluation.statistics import bootstrap_mean
 MODEL = "model"
 FAILURES = ("unparsed", "empty", "crashed", "missing")
 METRICS_FILE = "metrics.json"
+# Percent points that rounding may part a mean from itself.
+_SAME = 0.01
 Figures = dict[str, float]
 
 
@@ -212,7 +214,8 @@ def summarise(
         items: At least one; their order does not matter.
         samples: Bootstrap resamples.
         seed: Of the bootstrap.
-        corpus: System to figures that are no means over items, in place of the means.
+        corpus: System to figures that all items together give, in place of the means. One that is no mean of the
+            items' figures gets no interval: theirs would be of something else.
         protocol: See `TaskFigures`.
         notes: See `TaskFigures`.
         device: See `Speed`.
@@ -238,7 +241,9 @@ def summarise(
     return TaskFigures(
         model=means[MODEL],
         baselines={system: means[system] for system in systems if system != MODEL},
-        intervals=_intervals(ordered, metrics, samples, seed),
+        intervals=_intervals(
+            ordered, [name for name in metrics if _is_mean(name, means, corpus, ordered)], samples, seed
+        ),
         num_sequences=len(ordered),
         num_failures=sum(failures.values()),
         failures=failures,
@@ -254,6 +259,17 @@ def summarise(
 
 def _mean(values: Iterable[float | None]) -> float:
     return round(float(np.mean([value for value in values if value is not None])), 4)
+
+
+def _is_mean(
+    metric: str,
+    means: Mapping[str, Figures],
+    corpus: Mapping[str, Figures] | None,
+    items: Sequence[ItemResult],
+) -> bool:
+    if metric not in (corpus or {}).get(MODEL, {}):
+        return True
+    return abs(means[MODEL][metric] - _mean(item.figures[MODEL].get(metric) for item in items)) < _SAME
 
 
 def _intervals(
