@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -88,7 +88,15 @@ class CurateSettings(Section):
     max_frames: int = Field(64, ge=2, description="frames kept of a shot; longer shots are cut into several")
     frame_rate: float = Field(12.0, gt=0, description="frames a second that are kept of real clips")
     max_side: int = Field(384, ge=32, description="pixels; larger frames are scaled down before they are stored")
-    evaluation_share: float = Field(0.34, ge=0, lt=1, description="share of each real video, its end, that is held out")
+    split_by: Literal["video", "time"] = Field(
+        "video",
+        description="what is held out of real videos whose source names no split: some of them whole, told by their "
+        "content; or the end of each shot, which looks like its beginning",
+    )
+    evaluation_share: float = Field(0.34, ge=0, lt=1, description="share of real videos, or of each, that is held out")
+    evaluation_frames: int = Field(
+        16, ge=2, description="frames kept of a held-out shot of real video; longer ones are cut into several"
+    )
 
 
 class TrackQualitySettings(Section):
@@ -118,6 +126,7 @@ class EvaluateSettings(Section):
     max_sequences: int = Field(40, ge=1, description="sequences a task; the first ones by id")
     batch_size: int = Field(16, ge=1)
     bootstrap_samples: int = Field(2000, ge=100)
+    allow_leaks: bool = Field(False, description="measures also clips that are in training, and says so in the result")
 
 
 class PromoteSettings(Section):
