@@ -88,7 +88,15 @@ class CurateSettings(Section):
     max_frames: int = Field(64, ge=2, description="frames kept of a shot; longer shots are cut into several")
     frame_rate: float = Field(12.0, gt=0, description="frames a second that are kept of real clips")
     max_side: int = Field(384, ge=32, description="pixels; larger frames are scaled down before they are stored")
-    evaluation_share: float = Field(0.34, ge=0, lt=1, description="share of each real video, its end, that is held out")
+    split_by: Literal["video", "time"] = Field(
+        "video",
+        description="what is held out of real videos whose source names no split: some of them whole, told by their "
+        "content; or the end of each shot, which looks like its beginning",
+    )
+    evaluation_share: float = Field(0.34, ge=0, lt=1, description="share of real videos, or of each, that is held out")
+    evaluation_frames: int = Field(
+        16, ge=2, description="frames kept of a held-out shot of real video; longer ones are cut into several"
+    )
 
 
 class TrackQualitySettings(Section):
@@ -129,6 +137,7 @@ class EvaluateSettings(Section):
     processes: PositiveInt | Literal["auto"] = Field(
         "auto", description="that share the items; auto is one for each GPU of the machine"
     )
+    allow_leaks: bool = Field(False, description="measures also clips that are in training, and says so in the result")
 
 
 class PromoteSettings(Section):

@@ -72,21 +72,23 @@ def plan_pieces(
 ) -> list[Piece]:
     """Returns the pieces of a video in time order; no frame is in two of them.
 
-    A shot ends where a frame changes more than `scene_threshold`. Its frames are sampled at `frame_rate`. Where the
-    source decided no split, the shot's first `1 - evaluation_share` is train and its end evaluation; a shot too short
-    to give both `min_frames` is train as a whole. Parts longer than `max_frames` are cut into equal pieces.
+    A shot ends where a frame changes more than `scene_threshold`. Its frames are sampled at `frame_rate`. Where no
+    split was decided (`split_by: time`), the shot's first `1 - evaluation_share` is train and its end evaluation; a
+    shot too short to give both `min_frames` is train as a whole. Parts longer than `max_frames`, held-out ones of real
+    video longer than `evaluation_frames`, are cut into equal pieces.
 
     Args:
         timeline: The video's.
         settings: Thresholds.
-        split: The source's decision, if it made one.
+        split: Which side the video is on, if that was decided.
         every_frame: Keeps every frame instead of sampling; for simulated clips.
     """
+    held_out = settings.max_frames if every_frame else min(settings.max_frames, settings.evaluation_frames)
     pieces = []
     for number, shot in enumerate(_shots(timeline.changes, settings.scene_threshold)):
         kept = shot if every_frame else _sample(shot, timeline.timestamps, settings.frame_rate)
         for part_split, part in _parts(kept, settings, split):
-            count = -(-len(part) // settings.max_frames)
+            count = -(-len(part) // (held_out if part_split == "evaluation" else settings.max_frames))
             for piece in np.array_split(np.array(part, dtype=int), count):
                 pieces.append(Piece(number, part_split, tuple(piece.tolist())))
     return pieces

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from elysium.curation.clip import curate_clip
 from elysium.curation.outcome import ClipOutcome
 from elysium.curation.registry import check_names
+from elysium.curation.splits import decide_splits
 from elysium.curation.summary import summarise
 from elysium.data.records import RawClip, TrackRecord, read_jsonl, write_jsonl
 from elysium.pipeline.steps import StepContext, StepResult
@@ -39,7 +40,7 @@ def run(context: StepContext) -> StepResult:
     settings = context.settings.curate
     check_names(settings)
     raw = context.inputs["raw"]
-    clips = list(read_jsonl(raw / "manifest.jsonl", RawClip))
+    clips = decide_splits(list(read_jsonl(raw / "manifest.jsonl", RawClip)), settings)
     parts = context.output / PARTS
     parts.mkdir(parents=True, exist_ok=True)
     waiting = [clip for clip in clips if _read_part(parts, clip, context.output) is None]

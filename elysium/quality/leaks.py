@@ -1,15 +1,23 @@
-"""Whether evaluation records show anything that training records show (PROTOCOL §6)."""
+"""Whether evaluation records show anything that training records show (PROTOCOL §6).
+
+By the rules of the evaluation's guard (`elysium.evaluation.leaks`) but for the looks, which it asks for itself.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from elysium.data.records import TrackRecord
-from elysium.pipeline.workspace import sha256
+from elysium.evaluation.leaks.clips import of_track
+from elysium.evaluation.leaks.index import FRAME, TrainingIndex, batches
+from elysium.evaluation.leaks.looking import file_digests
+from elysium.evaluation.leaks.rules import match_files, match_names
+
+_COLUMNS = {"video": "shared_sequences", "clip": "shared_clips", "time": "overlap", "file": "shared_frames"}
 
 
 def find_leaks(records: Sequence[TrackRecord], folder: Path) -> pd.DataFrame:
@@ -20,45 +28,29 @@ def find_leaks(records: Sequence[TrackRecord], folder: Path) -> pd.DataFrame:
         folder: What frame paths are relative to.
 
     Returns:
-        Columns `id`; `shared_sequences`: training records with the same `vid`; `shared_clips`: 1 where a simulated
-        clip is on both sides (real clips may be, cut in time); `overlap`: seconds of the same video file, by content,
-        that both sides cover, or 0; `shared_frames`: frames whose image file is, byte for byte, in training too.
+        Columns `id`; `shared_sequences`: 1 where training has records of the same `vid`; `shared_clips`: 1 where a
+        simulated clip is on both sides (real clips may be, cut in time); `overlap`: seconds of the same video file, by
+        content, that both sides cover, or 0; `shared_frames`: frames whose image file is, byte for byte, in training.
     """
-    train = [record for record in records if record.metadata.split == "train"]
-    evaluation = [record for record in records if record.metadata.split == "evaluation"]
-    vids = {record.vid for record in train}
-    clips = {record.metadata.clip for record in train}
-    spans: dict[str, set[tuple[float, float]]] = defaultdict(set)
-    for record in train:
-        spans[record.metadata.content_sha256].add(_span(record))
-    hashes: dict[str, str | None] = {}
-
-    def content(name: str) -> str | None:
-        if name not in hashes:
-            path = folder / name
-            hashes[name] = sha256(path) if path.is_file() else None
-        return hashes[name]
-
-    known = {content(name) for name in {name for record in train for name in record.frames}} - {None}
-    rows = [
-        {
-            "id": record.id,
-            "shared_sequences": float(record.vid in vids),
-            "shared_clips": float(record.metadata.kind == "simulated" and record.metadata.clip in clips),
-            "overlap": _overlap(_span(record), spans.get(record.metadata.content_sha256, set())),
-            "shared_frames": float(sum(content(name) in known for name in record.frames)),
-        }
-        for record in evaluation
-    ]
-    numbers = ["shared_sequences", "shared_clips", "overlap", "shared_frames"]
-    return pd.DataFrame(rows, columns=["id", *numbers]).astype({"id": "object", **dict.fromkeys(numbers, "float64")})
+    index = _index([record for record in records if record.metadata.split == "train"], folder)
+    clips = [of_track(record, folder) for record in records if record.metadata.split == "evaluation"]
+    leaks = pd.DataFrame(0.0, index=range(len(clips)), columns=list(_COLUMNS.values()))
+    for match in [*match_names(clips, index), *match_files([file_digests(clip) for clip in clips], index)]:
+        if match.how in _COLUMNS:
+            leaks.loc[match.evaluation, _COLUMNS[match.how]] = match.seconds or match.frames or 1.0
+    leaks.insert(0, "id", pd.Series([clip.id for clip in clips], dtype="object"))
+    return leaks
 
 
-def _span(record: TrackRecord) -> tuple[float, float]:
-    return min(record.metadata.timestamps), max(record.metadata.timestamps)
-
-
-def _overlap(span: tuple[float, float], others: set[tuple[float, float]]) -> float:
-    """Returns the longest overlap in seconds; spans that share a single instant overlap by a microsecond."""
-    overlaps = [min(span[1], other[1]) - max(span[0], other[0]) for other in others]
-    return max((max(overlap, 1e-6) for overlap in overlaps if overlap >= 0), default=0.0)
+def _index(records: Sequence[TrackRecord], folder: Path) -> TrainingIndex:
+    """Returns what training records are known by, with the files of all frames."""
+    parts = []
+    for batch in batches((of_track(record, folder) for record in records), max(1, len(records))):
+        rows = []
+        for row, clip in enumerate(batch.clips, start=batch.first):
+            digests = file_digests(clip)
+            frames = np.zeros(len(digests), dtype=FRAME)
+            frames["clip"], frames["number"], frames["file"], frames["flat"] = row, range(len(digests)), digests, True
+            rows.append(frames)
+        parts.append(batch.columns(np.concatenate(rows)))
+    return TrainingIndex.join(parts)

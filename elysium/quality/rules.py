@@ -12,7 +12,7 @@ _AGAIN = "run curate again"
 
 def total_rules(settings: TrackQualitySettings) -> list[Rule]:
     """Returns the rules about counts."""
-    more = "take more clips in (ingest.source), or loosen curate's thresholds"
+    more = "take more clips in (ingest.source), loosen curate's thresholds, cut videos in two (curate.split_by=time)"
     return [
         Rule(
             "training-records",

@@ -29,14 +29,14 @@ def test_a_finished_run_is_found_and_summed_up(finished, capsys):
     shown = last_json(capsys)
     assert shown["clips"] == 2
     assert shown["stats"]["num_records"] == 0
-    assert shown["stats"]["rejects"]["grounding"] == {"unknown_object": 2, "not_found_first": 2}
+    assert shown["stats"]["rejects"]["grounding"] == {"unknown_object": 1, "not_found_first": 1}
 
 
 def test_status_shows_the_funnel(finished, capsys):
     assert cli.run(["curate", "status", str(finished[1])]) == 0
     shown = capsys.readouterr().out
     assert "done: 2 of 2 clips" in shown
-    assert "not_found_first 2" in shown
+    assert "not_found_first 1" in shown
 
 
 def test_status_of_a_run_in_the_middle(finished, tmp_path, capsys):

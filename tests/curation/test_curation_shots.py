@@ -75,3 +75,11 @@ def test_long_shots_are_cut_into_equal_pieces(settings):
 def test_no_evaluation_share_makes_everything_train(settings_with):
     pieces = plan_pieces(timeline(50, 12), settings_with(evaluation_share=0))
     assert {piece.split for piece in pieces} == {"train"}
+
+
+def test_held_out_shots_are_cut_shorter_but_not_those_of_simulated_clips(settings_with):
+    settings = settings_with(evaluation_frames=16)
+    pieces = plan_pieces(timeline(48, 12), settings, split="evaluation")
+    assert [len(piece.indices) for piece in pieces] == [16, 16, 16]
+    (piece,) = plan_pieces(timeline(48, 12), settings, split="evaluation", every_frame=True)
+    assert len(piece.indices) == 48

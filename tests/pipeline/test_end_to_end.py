@@ -51,11 +51,16 @@ def test_records_are_in_the_published_format_and_no_evaluation_clip_trains(finis
         assert all((tracks / frame).is_file() for frame in record.frames)
 
 
-def test_some_real_video_is_tracked(finished):
+def test_some_real_video_is_tracked_and_no_real_video_is_on_both_sides(finished):
     place, _ = finished
     tracks = place.folder(step("curate"))
-    kinds = [record.metadata.kind for record in read_jsonl(tracks / "train.jsonl", TrackRecord)]
-    assert "real" in kinds
+    sides = {}
+    for name in ("train", "evaluation"):
+        for record in read_jsonl(tracks / f"{name}.jsonl", TrackRecord):
+            if record.metadata.kind == "real":
+                sides.setdefault(record.metadata.content_sha256, set()).add(name)
+    assert sides
+    assert all(len(found) == 1 for found in sides.values())
 
 
 def test_every_reject_says_stage_reason_and_number(finished):
