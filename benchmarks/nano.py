@@ -26,6 +26,7 @@ from elysium.data.records import TrackRecord, read_jsonl
 from elysium.data.vocabulary import SIZES
 from elysium.evaluation.evaluating import collect, measure_all
 from elysium.evaluation.held_out import RECORDS
+from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
 from elysium.inference.checkpoints import find_checkpoint
 
@@ -74,7 +75,9 @@ def measure(checkpoint: Path, data: Path) -> dict[str, Any]:
     known = {record.id: record for record in read_jsonl(data / RECORDS, TrackRecord)}
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
-        results = collect(measure_all(request, Path(scratch)), Path(scratch), request)
+        works = open_works(request)
+        measure_all(works, request, Path(scratch))
+        results = collect(works, Path(scratch), request)
     for task, (figures, items) in results.items():
         found[task] = {
             "sequences": figures.num_sequences,

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from elysium import prompts
+from elysium.data.sets.schema import SetRecord, Turn
 from elysium.evaluation.asking import Crashed, Image, ask
+from elysium.evaluation.leaks import Clip, VideoFrames
 from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.videoqa.judges import JudgeOptions, open_judge
 from elysium.evaluation.videoqa.judging import JudgeItem, judge_all
@@ -91,6 +93,14 @@ class Answering:
     def facts(self) -> Mapping[str, Any]:
         """What decides the answers: no judge does."""
         return {"task": self.name, "baselines": self._baselines, "questions": self._set.digest, "frames": NUM_FRAMES}
+
+    def clips(self) -> list[Clip]:
+        """What the questions are about, each video once."""
+        videos = {str(item.video): item for item in self._items.values() if item.video is not None}
+        return [
+            Clip(item.id, Path(name).stem, _frames_of(Path(name), item), dataset=self._set.name)
+            for name, item in videos.items()
+        ]
 
     def check(self) -> None:
         """Asks the judge one cheap question: a wrong key is told before hours of answering.
@@ -190,6 +200,12 @@ class Answering:
         common = Counter(question.answer for question in self._set).most_common(1)[0][0]
         figures = {**item.figures, COMMON: _matched(common, self._items[item.id])}
         return item.model_copy(update={"figures": figures})
+
+
+def _frames_of(video: Path, item: VideoQuestion) -> VideoFrames:
+    turn = Turn(question=item.question, answer=item.answer)
+    record = SetRecord(id=item.id, dataset="questions", video=video.name, turns=[turn])
+    return VideoFrames(record, str(video.parent))
 
 
 def _question(text: str, count: int) -> str:

@@ -12,6 +12,7 @@ from elysium.evaluation.asking import Crashed, describe
 from elysium.evaluation.descriptions import DescriptionScores, exact_match, score_descriptions
 from elysium.evaluation.groups import relative_size
 from elysium.evaluation.head_nouns import head_noun_match
+from elysium.evaluation.leaks import Clip
 from elysium.evaluation.meteor import Meteor
 from elysium.evaluation.pictures import Pictures
 from elysium.evaluation.results import MODEL, Figures, ItemResult
@@ -56,7 +57,9 @@ class Describing:
         metrics: Sequence[str] = (),
         facts: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
+        clips: Sequence[Clip] = (),
     ) -> None:
+        self._clips = list(clips)
         self._metrics = tuple(metrics)
         self._where, self._baselines = where, tuple(baselines)
         self._items = {item.id: item for item in items}
@@ -81,6 +84,12 @@ class Describing:
     def items(self) -> Mapping[str, Described]:
         """What is described, by id."""
         return self._items
+
+    def clips(self) -> list[Clip]:
+        """What the items show."""
+        return self._clips or [
+            Clip(item.id, item.video, list(item.frames.paths), dataset=self._where) for item in self._items.values()
+        ]
 
     def check(self) -> None:
         """Nothing else is needed."""

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 
 from elysium.errors import ElysiumError
+from elysium.evaluation.leaks import Leaks, guard
+from elysium.evaluation.leaks.index import TrainingIndex
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest
 from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
@@ -30,6 +32,9 @@ from elysium.pipeline.workspace import digest_of, scan, write_atomic
 
 logger = logging.getLogger(__name__)
 
+LEAKS_FILE = "leaks.jsonl"
+# Beside the runs: one index serves all evaluations of models that were trained on the same data.
+LEAK_CACHE = "leak-index"
 _WORKER = "elysium.evaluation.worker"
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -59,33 +64,69 @@ def evaluate_into(request: EvaluationRequest, output: Path, shard: Shard | None 
         ElysiumError: As `measure_all`.
     """
     parts = output / "parts"
-    works = measure_all(request, parts, shard)
+    works = open_works(request)
+    leaks = None if shard is not None and shard.index else look_for_leaks(works, request, output)
+    measure_all(works, request, parts, shard)
     missing = {work.name: num_missing(work, parts / work.name) for work in works}
     if any(missing.values()):
         return Outcome(None, missing)
+    # Whichever share ends last makes the figures.
+    leaks = leaks or look_for_leaks(works, request, output)
     found = collect(works, parts, request)
-    evaluation = Evaluation(tasks={name: entry for name, (entry, _) in found.items()}, checkpoint=request.name)
+    evaluation = Evaluation(
+        tasks={name: entry for name, (entry, _) in found.items()}, checkpoint=request.name, **told(leaks)
+    )
     evaluation.write(output / METRICS_FILE)
     lines = prediction_lines({name: list(items) for name, (_, items) in found.items()})
     write_atomic(output / "predictions.jsonl", lines)
     return Outcome(evaluation, missing)
 
 
-def measure_all(request: EvaluationRequest, folder: Path, shard: Shard | None = None) -> list[Work]:
+def look_for_leaks(
+    works: Sequence[Work],
+    request: EvaluationRequest,
+    output: Path,
+    training: Sequence[TrainingIndex] = (),
+) -> Leaks:
+    """Looks for the items in the data that the model was trained on, and writes `leaks.jsonl`.
+
+    Args:
+        works: The tasks.
+        request: Names training data, and says whether leaks are allowed.
+        output: For the list.
+        training: Indexes of further training data.
+
+    Raises:
+        GateRefused: If items are in training.
+    """
+    clips = {(clip.dataset, clip.id): clip for work in works for clip in work.clips()}
+    return guard(
+        list(clips.values()),
+        [*training, *request.training],
+        output / LEAKS_FILE,
+        cache=request.leak_cache,
+        allow=request.settings.allow_leaks,
+    )
+
+
+def told(leaks: Leaks) -> dict[str, Any]:
+    """Returns the fields of `Evaluation` that say what was found."""
+    summary = leaks.summary()
+    return {"leaks": summary["num_leaked"] if summary["checked"] else None, "leak_check": summary}
+
+
+def measure_all(works: Sequence[Work], request: EvaluationRequest, folder: Path, shard: Shard | None = None) -> None:
     """Measures what is still missing of every task.
 
     Args:
-        request: What to measure.
+        works: The tasks, as `open_works` gives them.
+        request: What they were made from.
         folder: For results, a folder a task.
         shard: The share of this process; None is everything, in as many processes as the settings say.
-
-    Returns:
-        The tasks; with a shard, items of other shards may be missing still.
 
     Raises:
         ElysiumError: If the data cannot be read, the folder is another measurement's, or the model answers nothing.
     """
-    works = open_works(request)
     facts = {"checkpoint": _digest(request.checkpoint), "dtype": request.settings.dtype}
     processes = 1 if shard is not None else num_processes(request)
     unfinished = [work for work in works if num_missing(work, folder / work.name)]
@@ -100,7 +141,6 @@ def measure_all(request: EvaluationRequest, folder: Path, shard: Shard | None = 
     for work in works:
         # After several processes: nothing is left, or what one of them could not do is told here.
         measure(work, engine, folder / work.name, shard=shard or Shard(), facts=facts, progress=_Progress(work, shard))
-    return works
 
 
 def collect(

@@ -17,6 +17,7 @@ from elysium.evaluation.asking import Crashed, Image, ground
 from elysium.evaluation.following import plain_box
 from elysium.evaluation.grounding import score_grounding
 from elysium.evaluation.groups import pixel_size, relative_size
+from elysium.evaluation.leaks import Clip
 from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.work import STATIC, Finished, Stopwatch, batched
 from elysium.inference import Engine
@@ -60,6 +61,7 @@ class Finding:
         facts: What else decides the answers.
         protocol: What else the figures depend on.
         notes: What a reader must know.
+        clips: What the items show, where more is known of it than their frames' paths.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class Finding:
         facts: Mapping[str, Any] | None = None,
         protocol: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
+        clips: Sequence[Clip] = (),
     ) -> None:
+        self._clips = list(clips)
         self._protocol = dict(protocol or {})
         self._where, self._baselines = where, tuple(baselines)
         self._items = {item.id: item for item in items}
@@ -96,6 +100,12 @@ class Finding:
     def items(self) -> Mapping[str, Named]:
         """What is looked for, by id."""
         return self._items
+
+    def clips(self) -> list[Clip]:
+        """What the items show."""
+        return self._clips or [
+            Clip(item.id, item.video, [item.path], dataset=self._where) for item in self._items.values()
+        ]
 
     def check(self) -> None:
         """Nothing else is needed."""

@@ -16,6 +16,7 @@ from elysium.errors import UsageError
 from elysium.evaluation.asking import Crashed, track
 from elysium.evaluation.baselines import csrt, frame_by_frame, has_csrt, static_box
 from elysium.evaluation.groups import box_groups
+from elysium.evaluation.leaks import Clip
 from elysium.evaluation.metrics import TRACKING_METRICS, score_track
 from elysium.evaluation.pictures import Pictures
 from elysium.evaluation.results import MODEL, Cost, ItemResult
@@ -80,6 +81,7 @@ class Following:
         facts: What else decides the answers.
         protocol: What else the figures depend on.
         notes: What a reader must know.
+        clips: What the items show, where more is known of it than their frames' paths.
 
     Raises:
         UsageError: If an object has no name and is to be found by it.
@@ -96,7 +98,9 @@ class Following:
         facts: Mapping[str, Any] | None = None,
         protocol: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
+        clips: Sequence[Clip] = (),
     ) -> None:
+        self._clips = list(clips)
         nameless = [item.id for item in items if not item.expression]
         if kind == "rsot" and nameless:
             raise UsageError(
@@ -127,6 +131,12 @@ class Following:
     def items(self) -> Mapping[str, Followed]:
         """What is followed, by id."""
         return self._items
+
+    def clips(self) -> list[Clip]:
+        """What the items show."""
+        return self._clips or [
+            Clip(item.id, item.video, list(item.frames.paths), dataset=self._where) for item in self._items.values()
+        ]
 
     def check(self) -> None:
         """Nothing else is needed."""

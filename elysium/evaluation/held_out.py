@@ -14,6 +14,7 @@ from elysium.errors import ElysiumError
 from elysium.evaluation.describing import Described, Describing
 from elysium.evaluation.finding import Finding, Named
 from elysium.evaluation.following import Followed, Following
+from elysium.evaluation.leaks import of_track
 from elysium.evaluation.pictures import Pictures
 from elysium.evaluation.work import BASELINES, Work
 
@@ -60,15 +61,16 @@ def _work(
     baselines: Sequence[str],
     clips: dict[tuple[str, int], Pictures],
 ) -> Work:
+    leaks = [of_track(record, data) for record in records]
     facts = {"max_frames": settings.max_frames, "clip_frames": settings.clip_frames}
     if kind in ("sot", "rsot"):
         followed = [_followed(record, _clip(record, data, settings.max_frames, clips)) for record in records]
-        return Following(kind, where, followed, baselines=baselines, facts=facts, protocol=facts)
+        return Following(kind, where, followed, baselines=baselines, facts=facts, protocol=facts, clips=leaks)
     if kind == "rec":
-        return Finding(where, [_named(record, data) for record in records], baselines=baselines)
+        return Finding(where, [_named(record, data) for record in records], baselines=baselines, clips=leaks)
     shown = min(settings.clip_frames, settings.max_frames)
     described = [_described(record, _clip(record, data, shown, clips)) for record in records]
-    return Describing(where, described, baselines=baselines, metrics=settings.caption_metrics, facts=facts)
+    return Describing(where, described, baselines=baselines, metrics=settings.caption_metrics, facts=facts, clips=leaks)
 
 
 def _followed(record: TrackRecord, frames: Pictures) -> Followed:

@@ -69,6 +69,8 @@ class EvaluationRequest(BaseModel):
         name: What the user called it.
         sets: At least one.
         settings: How it is measured.
+        training: Data that the model was trained on: items that are in it stop the evaluation.
+        leak_cache: Folder that indexes of training data are kept in.
         seed: Of the bootstrap.
         threads: Of the CPU, for one process; None leaves torch's own choice.
     """
@@ -79,6 +81,8 @@ class EvaluationRequest(BaseModel):
     name: str | None = None
     sets: tuple[HeldOutRequest | SetRequest, ...]
     settings: EvaluateSettings
+    training: tuple[Path, ...] = ()
+    leak_cache: Path | None = None
     seed: int = 0
     threads: int | None = None
 

@@ -152,7 +152,8 @@ class Evaluation(_Part):
         data_hash: Of the data that was measured on, where it is a snapshot.
         version: Of the model in the registry, where it has one.
         checkpoint: What was measured, as the user named it.
-        leaks: Evaluation items that training had seen, where a person allowed them.
+        leaks: Number of items that training had seen, which a person allowed; None where nobody looked.
+        leak_check: How thoroughly it was looked for, see `leaks.Leaks.summary`.
     """
 
     tasks: dict[str, TaskFigures]
@@ -160,6 +161,7 @@ class Evaluation(_Part):
     version: str | None = None
     checkpoint: str | None = None
     leaks: int | None = None
+    leak_check: dict[str, Any] = {}
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all."""

@@ -15,6 +15,7 @@ from elysium.evaluation.run_options import (
     sharing_options,
     take_judge_options,
     take_set_options,
+    training_option,
 )
 from elysium.options import json_option, set_option
 
@@ -45,6 +46,7 @@ _TASKS = {"sot": "sot", "rsot": "rsot", "rec": "rec", "reg": "video-reg", "video
     help="For figures, predictions, the report and, item by item as they land, parts/. Named again, a run goes on.",
 )
 @set_options
+@training_option
 @sharing_options
 @judge_options
 @set_option
@@ -54,6 +56,7 @@ def run_command(
     data: Path,
     checkpoint: str,
     output: Path,
+    training: tuple[Path, ...],
     processes: int | None,
     shard: tuple[int, int] | None,
     overrides: tuple[str, ...],
@@ -74,7 +77,7 @@ def run_command(
         --judge-url http://localhost:8000/v1 --judge-model NAME
     """
     from elysium.config import load_settings
-    from elysium.evaluation.evaluating import evaluate_into
+    from elysium.evaluation.evaluating import LEAK_CACHE, evaluate_into
     from elysium.evaluation.request import EvaluationRequest
     from elysium.evaluation.running import Shard
     from elysium.inference.checkpoints import find_checkpoint
@@ -85,6 +88,8 @@ def run_command(
         name=checkpoint,
         sets=(_part(_TASKS[task], data, others),),
         settings=settings.evaluate,
+        training=training,
+        leak_cache=Path("runs") / LEAK_CACHE,
         seed=settings.seed,
     )
     found = evaluate_into(request, output, None if shard is None else Shard(*shard))
@@ -93,6 +98,8 @@ def run_command(
         if as_json:
             print_json({"missing": found.missing})
         return
+    if found.evaluation.leaks is None:
+        click.echo("nobody looked for the items in training data: --training-data names it", err=True)
     shown = {
         name: {"model": entry.model, "baselines": entry.baselines, "failures": entry.num_failures, "notes": entry.notes}
         for name, entry in found.evaluation.tasks.items()

@@ -56,6 +56,14 @@ set_options = together(
     click.option("--max-frames", type=click.IntRange(2), default=None, help="Follow only the first so many frames."),
 )
 
+training_option = click.option(
+    "--training-data",
+    "training",
+    type=_PLACE,
+    multiple=True,
+    help="What the model was trained on, e.g. RUN/snapshot/data: items that are in it stop the evaluation.",
+)
+
 sharing_options = together(
     click.option(
         "--processes",

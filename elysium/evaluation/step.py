@@ -10,12 +10,15 @@ from typing import Any
 
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.evaluation.clips import write_clip
-from elysium.evaluation.evaluating import collect, measure_all
+from elysium.evaluation.evaluating import LEAK_CACHE, collect, look_for_leaks, measure_all, told
 from elysium.evaluation.held_out import RECORDS
+from elysium.evaluation.leaks import open_indexes
+from elysium.evaluation.opening import open_works
 from elysium.evaluation.report import render_sources
 from elysium.evaluation.report_sources import Sources
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
 from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
+from elysium.evaluation.work import Work
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import write_atomic
 from elysium.registry.tracking import champion
@@ -29,14 +32,18 @@ def run(context: StepContext) -> StepResult:
     """Measures everything, item by item; what is finished when the process is killed is not measured again."""
     data = context.inputs["snapshot"] / "data"
     data_hash = json.loads((context.inputs["snapshot"] / "lineage.json").read_text(encoding="utf-8"))["data_hash"]
-    model, items = _measure(context, context.inputs["finetune"] / "model", "model")
-    Evaluation(data_hash=data_hash, tasks=model).write(context.output / METRICS_FILE)
+    request = _request(context, context.inputs["finetune"] / "model")
+    works = open_works(request)
+    training = open_indexes(context.settings.training, data, request.leak_cache)
+    leaks = look_for_leaks(works, request, context.output, training)
+    model, items = _measure(context, works, request, "model")
+    Evaluation(data_hash=data_hash, tasks=model, **told(leaks)).write(context.output / METRICS_FILE)
     write_atomic(context.output / "predictions.jsonl", prediction_lines(items))
 
     best = champion(context.settings, context.home)
     if best is not None:
         logger.info("measuring the champion, version %s, on the same records", best.version)
-        measured, _ = _measure(context, best.model, f"champion-{best.version}")
+        measured, _ = _measure(context, works, _request(context, best.model), f"champion-{best.version}")
         Evaluation(data_hash=data_hash, version=best.version, tasks=measured).write(context.output / "champion.json")
     _draw_clips(context.output / "clips", data, model, items)
     shutil.rmtree(context.output / "parts")
@@ -55,19 +62,24 @@ def run(context: StepContext) -> StepResult:
     return StepResult(summary=f"{shown} (percent, first metric of each task)", metrics=figures)
 
 
-def _measure(
-    context: StepContext, checkpoint: Path, name: str
-) -> tuple[dict[str, TaskFigures], dict[str, list[ItemResult]]]:
-    """Returns task → figures and items of one checkpoint."""
-    request = EvaluationRequest(
+def _request(context: StepContext, checkpoint: Path) -> EvaluationRequest:
+    return EvaluationRequest(
         checkpoint=checkpoint,
         sets=(HeldOutRequest(data=context.inputs["snapshot"] / "data"),),
         settings=context.settings.evaluate,
+        leak_cache=context.home / LEAK_CACHE,
         seed=context.settings.seed,
         threads=context.settings.training.threads,
     )
+
+
+def _measure(
+    context: StepContext, works: list[Work], request: EvaluationRequest, name: str
+) -> tuple[dict[str, TaskFigures], dict[str, list[ItemResult]]]:
+    """Returns task → figures and items of one checkpoint."""
     folder = context.output / "parts" / name
-    found = collect(measure_all(request, folder), folder, request)
+    measure_all(works, request, folder)
+    found = collect(works, folder, request)
     for task, (figures, _) in found.items():
         logger.info("%s %s: %s", name, task, figures.model)
     return {task: figures for task, (figures, _) in found.items()}, {

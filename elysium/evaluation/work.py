@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from elysium.evaluation.leaks import Clip
 from elysium.evaluation.results import Cost, Figures, ItemResult
 from elysium.inference import Engine
 
@@ -52,6 +53,9 @@ class Work(Protocol):
     @property
     def facts(self) -> Mapping[str, Any]:
         """Plain data that decides the answers beside the model; a run with other facts does not go on with this one."""
+
+    def clips(self) -> list[Clip]:
+        """Returns what the items show, to be looked for in training data."""
 
     def check(self) -> None:
         """Looks for what will be needed later, such as a judge, before anything is asked."""

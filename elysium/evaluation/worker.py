@@ -19,16 +19,14 @@ def main() -> None:
     _end_with_parent()
     show_logs(logging.INFO)
     from elysium.evaluation.evaluating import measure_all
+    from elysium.evaluation.opening import open_works
     from elysium.evaluation.request import EvaluationRequest
     from elysium.evaluation.running import Shard
 
-    request, folder, index, count = sys.argv[1:]
+    path, folder, index, count = sys.argv[1:]
     try:
-        measure_all(
-            EvaluationRequest.model_validate_json(Path(request).read_bytes()),
-            Path(folder),
-            Shard(int(index), int(count)),
-        )
+        request = EvaluationRequest.model_validate_json(Path(path).read_bytes())
+        measure_all(open_works(request), request, Path(folder), Shard(int(index), int(count)))
     except ElysiumError as error:
         logger.error("process %s of %s: %s", index, count, error)
         sys.exit(error.exit_code)

@@ -15,6 +15,7 @@ from elysium.config import EvaluateSettings
 from elysium.errors import ElysiumError
 from elysium.evaluation.answering import COMMON, Answering, Judging
 from elysium.evaluation.evaluating import collect, measure_all
+from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, SetRequest
 from elysium.evaluation.results import MODEL
 from elysium.evaluation.running import figures_of, measure
@@ -129,7 +130,7 @@ def test_a_wrong_key_is_told_before_the_model_is_loaded(folder, server, tmp_path
         settings=EvaluateSettings(),
     )
     with pytest.raises(ElysiumError, match="401"):
-        measure_all(request, tmp_path / "out")
+        measure_all(open_works(request), request, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("shard-*"))
 
 
@@ -150,8 +151,6 @@ def test_an_unreachable_judge_keeps_the_answers(folder, server, tmp_path):
 def test_a_part_of_the_questions_is_said_to_be_one(folder, tmp_path):
     part = SetRequest(task="vqa", data=folder / "test.jsonl", media=folder / "videos", limit=2)
     request = EvaluationRequest(checkpoint=tmp_path, sets=(part,), settings=EvaluateSettings(baselines=()))
-    from elysium.evaluation.opening import open_works
-
     [answering] = open_works(request)
     measure(answering, Seer, tmp_path / "out" / answering.name)
     found = collect([answering], tmp_path / "out", request)

@@ -7,6 +7,7 @@ import pytest
 
 from elysium.cli import run as elysium
 from elysium.config import load_settings
+from elysium.errors import GateRefused
 from elysium.evaluation import step
 from elysium.evaluation.held_out import TASKS
 from elysium.inference import Engine
@@ -60,6 +61,7 @@ def test_the_step_writes_figures_predictions_clips_and_a_page(context):
     result = step.run(context)
     metrics = read(context, "metrics.json")
     assert metrics["data_hash"] == "abc.dir"
+    assert (metrics["leaks"], metrics["leak_check"]["num_training_clips"]) == (0, 1)
     assert tuple(metrics["tasks"]) == TASKS
     sot = metrics["tasks"]["sot-simulated"]
     assert (
@@ -144,6 +146,40 @@ def test_the_score_command_ends_with_one_json_object(flags, tmp_path, capsys):
     assert elysium(["evaluate", "score", "--format", "otb", *folders, *flags]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown == {"auc": 95.238, "precision": 100, "norm_precision": 100, "sequences": 1, "frames": 1}
+
+
+@pytest.fixture
+def leaking(data, tmp_path):
+    """A data folder whose training records hold a held-out clip under other names."""
+    folder = tmp_path / "leaking"
+    folder.mkdir()
+    (folder / "frames").symlink_to(data / "frames")
+    (folder / "evaluation.jsonl").write_text((data / "evaluation.jsonl").read_text())
+    record = json.loads((data / "evaluation.jsonl").read_text().splitlines()[0])
+    metadata = {**record["metadata"], "clip": "other", "content_sha256": "other", "split": "train"}
+    record |= {"id": "other", "vid": "other", "metadata": metadata}
+    (folder / "train.jsonl").write_text(json.dumps(record) + "\n")
+    return folder
+
+
+def test_items_that_were_trained_on_stop_the_step_with_their_list(context, leaking):
+    (context.inputs["snapshot"] / "data").unlink()
+    (context.inputs["snapshot"] / "data").symlink_to(leaking)
+    with pytest.raises(GateRefused, match="1 of 3 evaluation clips are in the training data: clip-0 shares a file"):
+        step.run(context)
+    leaks = [json.loads(line) for line in (context.output / "leaks.jsonl").read_text().splitlines()]
+    assert {(leak["evaluation"], leak["training"]) for leak in leaks} == {("clip-0", "other")}
+    assert not (context.output / "metrics.json").exists()
+
+
+def test_leaks_that_are_allowed_are_said(leaking, checkpoint, tmp_path, capsys):
+    training = ("--training-data", str(leaking))
+    assert run_command(leaking, checkpoint, tmp_path / "out", *training) == 3
+    assert "clip-0 shares a file" in capsys.readouterr().err
+    allowed = (*training, "--set", "evaluate.allow_leaks=true")
+    assert run_command(leaking, checkpoint, tmp_path / "out", *allowed) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["leaks"], metrics["leak_check"]["leaked"]) == (1, ["clip-0"])
 
 
 def run_command(data, checkpoint, output, *flags):

@@ -157,7 +157,7 @@ def test_the_command_fills_from_existing_results_and_writes_every_form(tmp_path,
 def test_the_command_measures_what_it_is_given_and_ends_with_1_where_an_evaluation_failed(
     tmp_path, capsys, monkeypatch
 ):
-    def open_measure(checkpoint, overrides, judging):
+    def open_measure(checkpoint, overrides, judging, training):
         def measure(task, set_name, folder, output):
             raise ElysiumError(f"{checkpoint} with {', '.join(overrides)} broke")
 

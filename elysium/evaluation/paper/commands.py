@@ -10,7 +10,7 @@ import click
 from elysium.cli import print_json
 from elysium.errors import UsageError
 from elysium.evaluation.paper.tables import TABLES, load_table
-from elysium.evaluation.run_options import judge_options, take_judge_options
+from elysium.evaluation.run_options import judge_options, take_judge_options, training_option
 from elysium.options import json_option, set_option
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -51,6 +51,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
     show_default=True,
     help="The same of scores from 0 to 5.",
 )
+@training_option
 @judge_options
 @set_option
 @json_option
@@ -63,6 +64,7 @@ def reproduce(
     ablation: Path | None,
     tolerance: float,
     score_tolerance: float,
+    training: tuple[Path, ...],
     overrides: tuple[str, ...],
     as_json: bool,
     **others: Any,
@@ -111,7 +113,9 @@ def reproduce(
         found = with_study(paper, found, ablation)
     tolerances = Tolerances(tolerance, score_tolerance)
     if named and data is not None:
-        opened = {key: Model(name, open_measure(name, overrides, judging), overrides) for key, name in named.items()}
+        opened = {
+            key: Model(name, open_measure(name, overrides, judging, training), overrides) for key, name in named.items()
+        }
         filled = measure_table(
             paper,
             opened,

@@ -8,7 +8,7 @@ from pathlib import Path
 from elysium.config import load_settings
 from elysium.errors import ElysiumError
 from elysium.evaluation.answering import Judging
-from elysium.evaluation.evaluating import evaluate_into
+from elysium.evaluation.evaluating import LEAK_CACHE, evaluate_into
 from elysium.evaluation.paper.driver import Measure
 from elysium.evaluation.request import EvaluationRequest, SetRequest
 from elysium.evaluation.results import Evaluation
@@ -18,13 +18,16 @@ _EXPRESSIONS = "rec"
 _QUESTIONS = "vqa"
 
 
-def open_measure(checkpoint: str, overrides: Sequence[str], judging: Judging | None = None) -> Measure:
+def open_measure(
+    checkpoint: str, overrides: Sequence[str], judging: Judging | None = None, training: Sequence[Path] = ()
+) -> Measure:
     """Returns what runs the evaluations of one model.
 
     Args:
         checkpoint: As `elysium evaluate run --checkpoint` takes it.
         overrides: What `--set` was given.
         judging: Who judges answers; None matches words only.
+        training: Data that the model was trained on.
 
     Raises:
         UsageError: If there is no such checkpoint, or a setting is not valid.
@@ -38,6 +41,8 @@ def open_measure(checkpoint: str, overrides: Sequence[str], judging: Judging | N
             name=checkpoint,
             sets=(_set(task, set_name, folder, judging),),
             settings=settings.evaluate,
+            training=tuple(training),
+            leak_cache=Path("runs") / LEAK_CACHE,
             seed=settings.seed,
         )
         found = evaluate_into(request, output).evaluation
