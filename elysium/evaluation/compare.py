@@ -60,7 +60,13 @@ class EvaluationComparison:
 
 
 def compare_evaluations(
-    first: Evaluation, second: Evaluation, *, samples: int, seed: int, common: bool = False
+    first: Evaluation,
+    second: Evaluation,
+    *,
+    samples: int,
+    seed: int,
+    common: bool = False,
+    names: tuple[str, str] = ("the first model", "the second model"),
 ) -> EvaluationComparison:
     """Returns whether the first model is better than the second, by every task that both were measured in.
 
@@ -73,6 +79,7 @@ def compare_evaluations(
         samples: Bootstrap resamples.
         seed: Of the bootstrap.
         common: Compares on the items that both have, where they are not the same ones.
+        names: What warnings call the two.
 
     Raises:
         UsageError: If they share no task, or were measured on other items and `common` is not set.
@@ -83,12 +90,12 @@ def compare_evaluations(
             f"the two evaluations share no task: the first has {', '.join(first.tasks) or 'none'}, "
             f"the second {', '.join(second.tasks) or 'none'}"
         )
-    warnings = _warnings(first, second)
+    warnings = _warnings(first, second, names)
     plain: list[MetricRow] = []
     for task in tasks:
         a, b = first.tasks[task], second.tasks[task]
         plain += _rows(task, a, b, samples, seed, common=common)
-        warnings += _task_warnings(task, a, b)
+        warnings += _task_warnings(task, a, b, names)
     rows = _corrected(plain)
     says, reason = _verdict(rows)
     return EvaluationComparison(says, reason, tuple(rows), tuple(warnings))
@@ -147,20 +154,21 @@ def _verdict(rows: Sequence[MetricRow]) -> tuple[Says, str]:
     return "cannot tell", f"{reason}; too few videos in {', '.join(few)}" if few else reason
 
 
-def _warnings(first: Evaluation, second: Evaluation) -> list[str]:
+def _warnings(first: Evaluation, second: Evaluation, names: tuple[str, str]) -> list[str]:
     found = []
     if first.data_hash and second.data_hash and first.data_hash != second.data_hash:
         found.append(f"the data is not the same: {first.data_hash} and {second.data_hash}")
-    for name, entry in (("first", first), ("second", second)):
+    for name, entry in zip(names, (first, second), strict=True):
         if entry.leaks:
-            found.append(f"the {name} model had seen {entry.leaks} of the items in training")
-    left_out = sorted(set(first.tasks) ^ set(second.tasks))
-    if left_out:
-        found.append(f"only one of the two was measured in {', '.join(left_out)}")
+            found.append(f"{name} had seen {entry.leaks} of the items in training")
+    for name, entry, other in ((names[0], first, second), (names[1], second, first)):
+        alone = sorted(set(entry.tasks) - set(other.tasks))
+        if alone:
+            found.append(f"only {name} was measured in {', '.join(alone)}")
     return found
 
 
-def _task_warnings(task: str, a: TaskFigures, b: TaskFigures) -> list[str]:
+def _task_warnings(task: str, a: TaskFigures, b: TaskFigures, names: tuple[str, str]) -> list[str]:
     found = []
     for key in sorted(set(a.protocol) | set(b.protocol)):
         if a.protocol.get(key) != b.protocol.get(key):
@@ -168,7 +176,7 @@ def _task_warnings(task: str, a: TaskFigures, b: TaskFigures) -> list[str]:
                 f"{task}: {key.replace('_', ' ')} differs ({a.protocol.get(key)} and {b.protocol.get(key)}), "
                 "so part of the difference may be the protocol's"
             )
-    for name, entry in (("first", a), ("second", b)):
+    for name, entry in zip(names, (a, b), strict=True):
         if entry.num_failures:
-            found.append(f"{task}: {entry.num_failures} answers of the {name} model failed and count as wrong")
+            found.append(f"{task}: {entry.num_failures} answers of {name} failed and count as wrong")
     return found
