@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from elysium.ablation.study import Study
-from elysium.evaluation.charts import line_chart
+from elysium.evaluation.charts import Series, line_chart
 from elysium.pipeline.workspace import write_atomic
 
 _STYLE = """
 svg { background: #fff; font: 12px system-ui, sans-serif; }
 .grid { stroke: #e1e7ee; } .tick, .label, .name { fill: #586678; }
-.line { fill: none; stroke-width: 2; } .dot { fill: transparent; }
+.line { fill: none; stroke-width: 2; }
 """
 _COLOURS = ("#1f5fd6", "#c2570c", "#0d8a6a", "#7a43c6", "#b3261e", "#0aa0bd", "#8f5a00", "#d6439a")
 
@@ -57,8 +57,9 @@ def plot(study: Study, results: Sequence[dict[str, Any]]) -> str:
         points = [(float(kept), statistics.mean(figures)) for kept, figures in sorted(row.items())]
         # What keeps everything is a level that the others are held against.
         lines[name] = [(float(budgets[0]), points[0][1]), (float(patches), points[0][1])] if name == "none" else points
-    figure = line_chart(lines, "tokens kept of a frame", "REC Acc@0.5 (%)", (0.0, 100.0))
-    drawing = figure[figure.index("<svg") : figure.index("</svg>")]
+    series = [Series(f"c{number}", name, points, f"c{number}") for number, (name, points) in enumerate(lines.items())]
+    figure = line_chart(series, "tokens kept of a frame", "REC Acc@0.5 (%)", y_range=(0.0, 100.0), size=(520, 260))
+    drawing = figure[figure.index("<svg") : figure.index("</svg><script")]
     colours = "".join(f".c{number} {{ stroke: {colour}; }}" for number, colour in enumerate(_COLOURS))
     legend = "".join(
         f'<line class="line c{number}" x1="{64 + 150 * (number % 3)}" x2="{84 + 150 * (number % 3)}" '

@@ -94,6 +94,11 @@ class Answering:
         """What decides the answers: no judge does."""
         return {"task": self.name, "baselines": self._baselines, "questions": self._set.digest, "frames": NUM_FRAMES}
 
+    @property
+    def items(self) -> Mapping[str, VideoQuestion]:
+        """What is asked, by id."""
+        return self._items
+
     def clips(self) -> list[Clip]:
         """What the questions are about, each video once."""
         videos = {str(item.video): item for item in self._items.values() if item.video is not None}

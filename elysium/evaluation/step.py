@@ -8,24 +8,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from elysium.data.records import TrackRecord, read_jsonl
-from elysium.evaluation.clips import write_clip
 from elysium.evaluation.evaluating import LEAK_CACHE, collect, look_for_leaks, measure_all, told
-from elysium.evaluation.held_out import RECORDS
 from elysium.evaluation.leaks import open_indexes
 from elysium.evaluation.opening import open_works
-from elysium.evaluation.report import render_sources
-from elysium.evaluation.report_sources import Sources
+from elysium.evaluation.report import Sources, render_sources
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
 from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
+from elysium.evaluation.scenes import draw_scenes
+from elysium.evaluation.showing import scene_finder
 from elysium.evaluation.work import Work
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import write_atomic
 from elysium.registry.tracking import champion
 
 logger = logging.getLogger(__name__)
-
-_SHOWN = ("rsot-simulated", "sot-simulated", "sot-real")
 
 
 def run(context: StepContext) -> StepResult:
@@ -45,7 +41,7 @@ def run(context: StepContext) -> StepResult:
         logger.info("measuring the champion, version %s, on the same records", best.version)
         measured, _ = _measure(context, works, _request(context, best.model), f"champion-{best.version}")
         Evaluation(data_hash=data_hash, version=best.version, tasks=measured).write(context.output / "champion.json")
-    _draw_clips(context.output / "clips", data, model, items)
+    draw_scenes(context.output / "clips", model, scene_finder(works, items))
     shutil.rmtree(context.output / "parts")
     sources = Sources(
         {**context.inputs, "evaluation": context.output},
@@ -85,28 +81,3 @@ def _measure(
     return {task: figures for task, (figures, _) in found.items()}, {
         task: list(items) for task, (_, items) in found.items()
     }
-
-
-def _draw_clips(folder: Path, data: Path, measured: dict[str, TaskFigures], items: dict[str, list[ItemResult]]) -> None:
-    """Draws the best and the worst sequence of each tracking task, and a page's worth of facts about them."""
-    folder.mkdir(exist_ok=True)
-    records = {record.id: record for record in read_jsonl(data / RECORDS, TrackRecord)}
-    index = []
-    for task in _SHOWN:
-        if task not in measured:
-            continue
-        boxes = {item.id: item.prediction["boxes"] for item in items[task]}
-        figures = measured[task].per_item("auc")
-        ranked = sorted(figures, key=lambda name: (figures[name], name))
-        for word, name in {"best": ranked[-1], "worst": ranked[0]}.items():
-            file = f"{task}-{word}.webp"
-            write_clip(folder / file, data, records[name], boxes[name])
-            index.append(
-                {"file": file, "task": task, "rank": word, "auc": figures[name], "id": name}
-                | {"expression": records[name].object_description}
-            )
-    _write(folder / "index.json", index)
-
-
-def _write(path: Path, value: Any) -> None:
-    write_atomic(path, json.dumps(value, indent=1))

@@ -13,11 +13,11 @@ from typing import Any
 
 from elysium.config import Settings
 from elysium.errors import UsageError
-from elysium.evaluation.charts import Point, line_chart
+from elysium.evaluation.charts import Point, Series, legend, line_chart
 from elysium.registry.store import first_line, flatten, import_mlflow, open_store
 
 RECIPE, HISTORY = "training.json", "history.json"
-_MOST_RUNS = 4  # as many as a chart has colours
+_MOST_RUNS = 5  # as many as a chart has colours
 # Of a run, at the end: what its last loss is the mean of.
 _LAST = 0.1
 
@@ -86,24 +86,30 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"a chart holds {_MOST_RUNS} runs, got {len(runs)}; leave some out")
     figures = list(dict.fromkeys(figure for run in runs for figure in run.curves))
-    charts = "".join(
-        f"<section><h2>{html.escape(figure)}</h2>"
-        f"{line_chart({run.name: run.curves.get(figure, []) for run in runs}, 'step', html.escape(figure))}</section>"
-        for figure in figures
-    )
+    charts = "".join(_section(figure, runs) for figure in figures)
     heads = "".join(f"<th>{html.escape(run.name)}</th>" for run in runs)
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td>{''.join(f'<td>{html.escape(str(value))}</td>' for value in values)}</tr>"
         for name, values in differences(runs).items()
     )
     table = f"<table><thead><tr><th>setting</th>{heads}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
-    style = (files("elysium.evaluation") / "report.css").read_text(encoding="utf-8")
+    page = files("elysium.evaluation") / "report"
+    style, script = ((page / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     title = html.escape(" and ".join(run.name for run in runs))
     path.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-        f"<main><h1>{title}</h1><section><h2>What differs</h2>{table or '<p>No setting.</p>'}</section>{charts}</main>",
+        f"<main><h1>{title}</h1><section><h2>What differs</h2>{table or '<p>No setting.</p>'}</section>{charts}</main>"
+        f"<script>{script}</script>",
         encoding="utf-8",
     )
+
+
+def _section(figure: str, runs: Sequence[Run]) -> str:
+    lines = [
+        Series(f"c{number}", run.name, run.curves.get(figure, []), f"c{number}") for number, run in enumerate(runs)
+    ]
+    drawing = legend(lines) + line_chart(lines, "step", figure, size=(760, 300))
+    return f'<section class="group"><h2>{html.escape(figure)}</h2>{drawing}</section>'
 
 
 def _of_folder(name: str, folder: Path) -> Run:

@@ -90,5 +90,5 @@ def test_what_is_no_run_is_told_by_name(tmp_path, made, message, capsys):
 
 
 def test_a_chart_has_so_many_colours(trained, capsys):
-    assert run(["train", "compare", *[str(trained / "slow")] * 5, "--output", str(trained / "many.html")]) == 2
-    assert "a chart holds 4 runs, got 5" in capsys.readouterr().err
+    assert run(["train", "compare", *[str(trained / "slow")] * 6, "--output", str(trained / "many.html")]) == 2
+    assert "a chart holds 5 runs, got 6" in capsys.readouterr().err

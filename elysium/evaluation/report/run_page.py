@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import platform
-from functools import cache
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
-
-from elysium.evaluation import report_figures as figures
-from elysium.evaluation.report_sources import Sources, StepState, read, workspace_sources
+from elysium.evaluation.report import run_figures as figures
+from elysium.evaluation.report.gallery import exhibits
+from elysium.evaluation.report.page import cards, render_template
+from elysium.evaluation.report.parts import task_parts
+from elysium.evaluation.report.sources import Sources, StepState, file_of, read, workspace_sources
+from elysium.evaluation.results import METRICS_FILE, read_evaluation
+from elysium.evaluation.side_by_side import SideBySide, put_side_by_side
 from elysium.pipeline.steps import STEPS, producer
 from elysium.pipeline.versions import code_version
 
@@ -37,48 +38,62 @@ def render(workspace_root: Path) -> str:
 
 def render_sources(sources: Sources) -> str:
     """Returns the page made from given folders."""
-    metrics = read(sources, "evaluation", "metrics.json")
-    champion = read(sources, "evaluation", "champion.json")
     decision = read(sources, "promotion", "decision.json")
     lineage = read(sources, "snapshot", "lineage.json")
-    table = figures.metric_table(metrics, champion, sources.bootstrap_samples, sources.seed)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            style=Markup(_text("report.css")),  # noqa: S704 - the package's own file
-            sources=sources,
-            decision=decision,
-            checks=_checks(decision),
-            reasons=[text for text in decision.get("reasons", []) if text not in _checks(decision)],
-            verdict=_verdict(decision, sources.steps, metrics),
-            cards=figures.cards(metrics, champion),
-            total_seconds=sum(state.manifest.seconds for state in sources.steps if state.manifest),
-            longest=max((state.manifest.seconds for state in sources.steps if state.manifest), default=1.0) or 1.0,
-            gates=_gates(sources, lineage),
-            counts=figures.record_counts(sources),
-            funnel=figures.funnel_chart(sources),
-            rejects=figures.reject_chart(sources),
-            training=figures.training_curves(sources),
-            success=figures.success_plots(metrics, champion),
-            table=table,
-            systems=figures.systems(metrics, champion),
-            system_name=figures.system_name,
-            task_name=figures.task_name,
-            champion_version=champion.get("version"),
-            clips=figures.clips(sources),
-            versions=_versions(sources, lineage, decision),
-            stopped=any(state.state in ("refused", "unfinished") for state in sources.steps),
-            missing=[
-                f"{words}: the step {producer(artifact).name} has not finished"
-                for words, artifact in _PARTS
-                if artifact not in sources.folders
-            ],
-        )
+    sides = _sides(sources)
+    return render_template(
+        "run.html.j2",
+        sources=sources,
+        decision=decision,
+        checks=_checks(decision),
+        reasons=[text for text in decision.get("reasons", []) if text not in _checks(decision)],
+        verdict=_verdict(decision, sources.steps, measured=sides is not None),
+        total_seconds=sum(state.manifest.seconds for state in sources.steps if state.manifest),
+        longest=max((state.manifest.seconds for state in sources.steps if state.manifest), default=1.0) or 1.0,
+        gates=_gates(sources, lineage),
+        counts=figures.record_counts(sources),
+        funnel=figures.funnel_chart(sources),
+        rejects=figures.reject_chart(sources),
+        training=figures.training_curves(sources),
+        versions=_versions(sources, lineage, decision),
+        stopped=any(state.state in ("refused", "unfinished") for state in sources.steps),
+        missing=[
+            f"{words}: the step {producer(artifact).name} has not finished"
+            for words, artifact in _PARTS
+            if artifact not in sources.folders
+        ],
+        **_measured(sources, sides),
     )
 
 
-def _verdict(decision: dict[str, Any], steps: tuple[StepState, ...], metrics: dict[str, Any]) -> tuple[str, str, str]:
+def _sides(sources: Sources) -> SideBySide | None:
+    """Returns the new model, beside the champion where there is one."""
+    metrics, champion = (file_of(sources, "evaluation", name) for name in (METRICS_FILE, "champion.json"))
+    if metrics is None:
+        return None
+    evaluations = {"this model": read_evaluation(metrics)}
+    if champion is not None:
+        best = read_evaluation(champion)
+        evaluations["the champion" if best.version is None else f"the champion, version {best.version}"] = best
+    return put_side_by_side(evaluations, samples=sources.bootstrap_samples, seed=sources.seed)
+
+
+def _measured(sources: Sources, sides: SideBySide | None) -> dict[str, Any]:
+    """Returns what the page shows of the evaluation."""
+    if sides is None:
+        return {"sides": None, "cards": [], "parts": [], "gallery": [], "sentences": {}, "task_names": {}}
+    folders = [sources.folders["evaluation"], None][: len(sides.models)]
+    return {
+        "sides": sides,
+        "cards": cards(sides),
+        "parts": task_parts(sides),
+        "gallery": [exhibit for shown in exhibits(folders, sides).values() for exhibit in shown],
+        "sentences": sides.sentences(),
+        "task_names": {table.task: table.name for table in sides.tables},
+    }
+
+
+def _verdict(decision: dict[str, Any], steps: tuple[StepState, ...], *, measured: bool) -> tuple[str, str, str]:
     """Returns the colour, the two or three words and the sentence that the page begins with."""
     for state in steps:
         if state.state == "refused" and state.manifest is not None:
@@ -90,7 +105,7 @@ def _verdict(decision: dict[str, Any], steps: tuple[StepState, ...], metrics: di
         summary = str(decision["summary"])
         sentence = f"{summary[:1].upper()}{summary[1:].rstrip('.')}."
         return ("good", "Promoted", sentence) if decision["promoted"] else ("held", "Not promoted", sentence)
-    if metrics:
+    if measured:
         return "held", "Measured", "The promotion policy has not judged this model yet."
     return "held", "Under way", "The model has not been measured yet."
 
@@ -131,14 +146,3 @@ def _versions(sources: Sources, lineage: dict[str, Any], decision: dict[str, Any
         except metadata.PackageNotFoundError:
             continue
     return {name: value for name, value in found.items() if value != "–"}
-
-
-def _text(name: str) -> str:
-    return (resources.files("elysium.evaluation") / name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
-    )
