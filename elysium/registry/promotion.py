@@ -18,8 +18,9 @@ from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import write_atomic
 from elysium.registry import models
 from elysium.registry.card import render_card
+from elysium.registry.evaluation_log import log_evaluation
 from elysium.registry.policy import Check, Policy, judge, load_policy
-from elysium.registry.store import Store, open_store, run_of
+from elysium.registry.store import Store, open_store
 
 _MAX_TAG = 1000
 
@@ -65,7 +66,8 @@ def run(context: StepContext) -> StepResult:
     _demand_measured(champion, before, version.version if already else None)
 
     decision = _decision(policy, checks, version.version, before, already=already)
-    _write_down(store, context, version.version, decision, checks, metrics)
+    _write_down(store, version.version, decision, checks)
+    log_evaluation(store, context.run_id, context.inputs["evaluation"])
     # Before the alias moves: a kill in between is mended by the next run, which finds version and history.
     write_atomic(context.output / "decision.json", json.dumps(decision, indent=1, ensure_ascii=False) + "\n")
     if decision["promoted"]:
@@ -155,15 +157,8 @@ def _origin(context: StepContext, lineage: dict[str, Any]) -> dict[str, str]:
     return tags
 
 
-def _write_down(
-    store: Store,
-    context: StepContext,
-    version: str,
-    decision: dict[str, Any],
-    checks: Sequence[Check],
-    metrics: dict[str, Any],
-) -> None:
-    """Writes the decision as tags of the version, and the figures into the MLflow run."""
+def _write_down(store: Store, version: str, decision: dict[str, Any], checks: Sequence[Check]) -> None:
+    """Writes the decision as tags of the version."""
     tags = {
         "elysium.decision": "promoted" if decision["promoted"] else "refused",
         "elysium.decision_summary": decision["summary"],
@@ -175,24 +170,3 @@ def _write_down(
         tags[f"elysium.check.{name}"] = f"{'passed' if check.passed else 'failed'}: {check.text}"
     for name, value in tags.items():
         store.client.set_model_version_tag(store.model_name, version, name, value[:_MAX_TAG])
-    _log_figures(store, context.run_id, metrics)
-
-
-def _log_figures(store: Store, run_id: str, metrics: dict[str, Any]) -> None:
-    from mlflow.entities import Metric
-
-    figures = {
-        f"{task}/{metric}": float(value)
-        for task, entry in metrics["tasks"].items()
-        for metric, value in {**entry["model"], "num_failures": entry["num_failures"]}.items()
-        if value is not None
-    }
-    run = run_of(store, run_id)
-    # A resumed step would write every figure twice.
-    batch = [
-        Metric(name, value, run.info.start_time, 0)
-        for name, value in figures.items()
-        if run.data.metrics.get(name) != value
-    ]
-    if batch:
-        store.client.log_batch(run.info.run_id, metrics=batch)

@@ -9,6 +9,7 @@ def task(auc, num_failures=0, static=30.0):
     return {
         "model": {"auc": mean},
         "baselines": {"static_box": {"auc": static}, "frame_by_frame": {"auc": 9.0}},
+        "intervals": {"auc": [mean - 1, mean + 1]},
         "num_sequences": len(auc),
         "num_failures": num_failures,
         "per_sequence": {f"clip-{i:02}": {"model": {"auc": value}} for i, value in enumerate(auc)},

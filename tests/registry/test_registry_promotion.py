@@ -135,7 +135,12 @@ def test_the_figures_are_in_the_runs_mlflow_page(prepare, store):
     from elysium.registry.store import run_of
 
     run = run_of(store, "first", create=False)
-    assert run.data.metrics == {"sot-simulated/auc": 41.25, "sot-simulated/num_failures": 0.0}
+    assert run.data.metrics == {
+        "sot-simulated/auc": 41.25,
+        "sot-simulated/auc_low": 40.25,
+        "sot-simulated/auc_high": 42.25,
+        "sot-simulated/num_failures": 0.0,
+    }
     assert len(store.client.get_metric_history(run.info.run_id, "sot-simulated/auc")) == 1
 
 
