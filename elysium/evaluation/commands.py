@@ -60,5 +60,41 @@ def compare_command(first: Path, second: Path, common: bool, samples: int, seed:
         print_json(found.as_json())
 
 
+@evaluate.command("report")
+@click.argument("results", metavar="RESULT...", type=_RESULT, nargs=-1, required=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The page; tables.md and tables.tex are written beside it.",
+)
+@click.option("--name", "names", multiple=True, help="What a result is called; one for each, in their order.")
+@click.option("--samples", type=click.IntRange(100), default=2000, show_default=True, help="Bootstrap resamples.")
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the resampling.")
+@json_option
+def report_command(
+    results: tuple[Path, ...], output: Path, names: tuple[str, ...], samples: int, seed: int, as_json: bool
+) -> None:
+    """Put up to five evaluations side by side: one page that works offline, and tables for papers.
+
+    Each RESULT is what `elysium evaluate run` or the step `evaluate` wrote. All are compared with the first.
+
+    \b
+    Example:
+      elysium evaluate report new/ old/ --name new --name old --output compared.html
+    """
+    from elysium.evaluation.report import read_evaluations, render_evaluations
+    from elysium.evaluation.tables import write_tables
+    from elysium.pipeline.workspace import write_atomic
+
+    called = list(names) or None
+    evaluations = read_evaluations(results, called)
+    write_atomic(output, render_evaluations(results, called, samples=samples, seed=seed))
+    write_tables(evaluations, output.parent, samples=samples, seed=seed)
+    click.echo(f"written: {output}", err=as_json)
+    if as_json:
+        print_json({"report": str(output), "models": list(evaluations), "tables": str(output.parent)})
+
+
 evaluate.add_command(run_command)
 evaluate.add_command(score_command)

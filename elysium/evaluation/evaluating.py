@@ -24,9 +24,21 @@ from elysium.errors import ElysiumError
 from elysium.evaluation.leaks import Leaks, guard
 from elysium.evaluation.leaks.index import TrainingIndex
 from elysium.evaluation.opening import open_works
+from elysium.evaluation.report import render_evaluations
 from elysium.evaluation.request import EvaluationRequest
-from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
+from elysium.evaluation.results import (
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    REPORT_FILE,
+    Evaluation,
+    ItemResult,
+    TaskFigures,
+    prediction_lines,
+)
 from elysium.evaluation.running import Shard, figures_of, measure, num_missing
+from elysium.evaluation.scenes import draw_scenes
+from elysium.evaluation.showing import scene_finder
+from elysium.evaluation.tables import write_tables
 from elysium.evaluation.work import Work
 from elysium.pipeline.workspace import digest_of, scan, write_atomic
 
@@ -53,7 +65,7 @@ class Outcome:
 
 
 def evaluate_into(request: EvaluationRequest, output: Path, shard: Shard | None = None) -> Outcome:
-    """Measures, and writes `metrics.json` and `predictions.jsonl` once every item is there.
+    """Measures, and writes figures, predictions, clips, tables and the report once every item is there.
 
     Args:
         request: What to measure.
@@ -76,9 +88,15 @@ def evaluate_into(request: EvaluationRequest, output: Path, shard: Shard | None 
     evaluation = Evaluation(
         tasks={name: entry for name, (entry, _) in found.items()}, checkpoint=request.name, **told(leaks)
     )
+    # Figures first: whatever cannot be drawn, they are there.
     evaluation.write(output / METRICS_FILE)
-    lines = prediction_lines({name: list(items) for name, (_, items) in found.items()})
-    write_atomic(output / "predictions.jsonl", lines)
+    items = {name: measured for name, (_, measured) in found.items()}
+    write_atomic(output / PREDICTIONS_FILE, prediction_lines(items))
+    draw_scenes(output / "clips", evaluation.tasks, scene_finder(works, items))
+    samples, seed = request.settings.bootstrap_samples, request.seed
+    write_tables({request.name or output.name: evaluation}, output, samples=samples, seed=seed)
+    page = render_evaluations([output], [request.name or output.name], samples=samples, seed=seed)
+    write_atomic(output / REPORT_FILE, page)
     return Outcome(evaluation, missing)
 
 

@@ -18,7 +18,7 @@ from elysium.evaluation.statistics import bootstrap_mean
 
 MODEL = "model"
 FAILURES = ("unparsed", "empty", "crashed", "missing")
-METRICS_FILE = "metrics.json"
+METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE = "metrics.json", "predictions.jsonl", "report.html"
 # Percent points that rounding may part a mean from itself.
 _SAME = 0.01
 Figures = dict[str, float]

@@ -13,9 +13,18 @@ from elysium.evaluation.leaks import open_indexes
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.report import Sources, render_sources
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
-from elysium.evaluation.results import METRICS_FILE, Evaluation, ItemResult, TaskFigures, prediction_lines
+from elysium.evaluation.results import (
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    REPORT_FILE,
+    Evaluation,
+    ItemResult,
+    TaskFigures,
+    prediction_lines,
+)
 from elysium.evaluation.scenes import draw_scenes
 from elysium.evaluation.showing import scene_finder
+from elysium.evaluation.tables import write_tables
 from elysium.evaluation.work import Work
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import write_atomic
@@ -33,23 +42,29 @@ def run(context: StepContext) -> StepResult:
     training = open_indexes(context.settings.training, data, request.leak_cache)
     leaks = look_for_leaks(works, request, context.output, training)
     model, items = _measure(context, works, request, "model")
-    Evaluation(data_hash=data_hash, tasks=model, **told(leaks)).write(context.output / METRICS_FILE)
-    write_atomic(context.output / "predictions.jsonl", prediction_lines(items))
+    measured = Evaluation(data_hash=data_hash, tasks=model, **told(leaks))
+    measured.write(context.output / METRICS_FILE)
+    write_atomic(context.output / PREDICTIONS_FILE, prediction_lines(items))
 
+    compared = {"this model": measured}
     best = champion(context.settings, context.home)
     if best is not None:
         logger.info("measuring the champion, version %s, on the same records", best.version)
-        measured, _ = _measure(context, works, _request(context, best.model), f"champion-{best.version}")
-        Evaluation(data_hash=data_hash, version=best.version, tasks=measured).write(context.output / "champion.json")
+        theirs, _ = _measure(context, works, _request(context, best.model), f"champion-{best.version}")
+        beside = Evaluation(data_hash=data_hash, version=best.version, tasks=theirs)
+        beside.write(context.output / "champion.json")
+        compared[f"champion, version {best.version}"] = beside
     draw_scenes(context.output / "clips", model, scene_finder(works, items))
+    samples, seed = context.settings.evaluate.bootstrap_samples, context.settings.seed
+    write_tables(compared, context.output, samples=samples, seed=seed)
     shutil.rmtree(context.output / "parts")
     sources = Sources(
         {**context.inputs, "evaluation": context.output},
         run_id=context.run_id,
-        seed=context.settings.seed,
-        bootstrap_samples=context.settings.evaluate.bootstrap_samples,
+        seed=seed,
+        bootstrap_samples=samples,
     )
-    write_atomic(context.output / "report.html", render_sources(sources))
+    write_atomic(context.output / REPORT_FILE, render_sources(sources))
 
     figures: dict[str, Any] = {
         f"{task}.{metric}": value for task, entry in model.items() for metric, value in entry.model.items()

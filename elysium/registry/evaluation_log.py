@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from elysium.evaluation.results import METRICS_FILE, Evaluation, read_evaluation
+from elysium.evaluation.results import METRICS_FILE, REPORT_FILE, Evaluation, read_evaluation
 from elysium.evaluation.tables import LATEX_FILE, MARKDOWN_FILE
 from elysium.pipeline.workspace import sha256
 from elysium.registry.store import Store, run_of
 
-REPORT_FILE = "report.html"
 ARTIFACTS = "evaluation"
 _LOGGED = (REPORT_FILE, METRICS_FILE, MARKDOWN_FILE, LATEX_FILE)
 _DIGEST_TAG = "elysium.logged"

@@ -37,6 +37,7 @@ OPTIONS = {
         *("--limit", "--max-frames", "--processes", "--shard", "--judge-model", "--judge-url", "--judge-prompt"),
         *("--judge-price", "--judge-max-cost", "--missing-videos", "--set", "--json"),
     },
+    "evaluate report": {"--output", "--name", "--json"},
     "evaluate compare": {"--common", "--json"},
     "evaluate score": {
         *("--format", "--predictions", "--ground-truth", "--absent", "--absent-frames", "--dataset", "--split"),
