@@ -25,9 +25,9 @@ from elysium.config import load_settings
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.data.vocabulary import SIZES
 from elysium.evaluation.evaluating import collect, measure_all
-from elysium.evaluation.held_out import RECORDS
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
+from elysium.evaluation.tasks.held_out import RECORDS
 from elysium.inference.checkpoints import find_checkpoint
 
 HIT, MISS = 0.5, 0.1

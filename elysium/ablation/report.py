@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elysium.ablation.study import Study
-from elysium.evaluation.charts import Series, line_chart
+from elysium.evaluation.report.charts import Series, line_chart
 from elysium.pipeline.workspace import write_atomic
 
 _STYLE = """

@@ -8,7 +8,7 @@ import click
 
 from elysium.cli import print_json
 from elysium.evaluation.run_command import run_command
-from elysium.evaluation.score_command import score_command
+from elysium.evaluation.tracking.score_command import score_command
 from elysium.options import json_option
 
 _RESULT = click.Path(path_type=Path, exists=True)
@@ -84,7 +84,7 @@ def report_command(
       elysium evaluate report new/ old/ --name new --name old --output compared.html
     """
     from elysium.evaluation.report import read_evaluations, render_evaluations
-    from elysium.evaluation.tables import write_tables
+    from elysium.evaluation.report.tables import write_tables
     from elysium.pipeline.workspace import write_atomic
 
     called = list(names) or None

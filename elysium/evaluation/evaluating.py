@@ -25,6 +25,9 @@ from elysium.evaluation.leaks import Leaks, guard
 from elysium.evaluation.leaks.index import TrainingIndex
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.report import render_evaluations
+from elysium.evaluation.report.scenes import draw_scenes
+from elysium.evaluation.report.showing import scene_finder
+from elysium.evaluation.report.tables import write_tables
 from elysium.evaluation.request import EvaluationRequest
 from elysium.evaluation.results import (
     METRICS_FILE,
@@ -36,10 +39,7 @@ from elysium.evaluation.results import (
     prediction_lines,
 )
 from elysium.evaluation.running import Shard, figures_of, measure, num_missing
-from elysium.evaluation.scenes import draw_scenes
-from elysium.evaluation.showing import scene_finder
-from elysium.evaluation.tables import write_tables
-from elysium.evaluation.work import Work
+from elysium.evaluation.tasks.work import Work
 from elysium.pipeline.workspace import digest_of, scan, write_atomic
 
 logger = logging.getLogger(__name__)

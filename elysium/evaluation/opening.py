@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from elysium.config import EvaluateSettings
-from elysium.evaluation.answering import Answering
-from elysium.evaluation.expression_work import published_descriptions, published_expressions
-from elysium.evaluation.held_out import held_out_works
-from elysium.evaluation.published import published_tracking
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest, SetRequest
+from elysium.evaluation.tasks.answering import Answering
+from elysium.evaluation.tasks.held_out import held_out_works
+from elysium.evaluation.tasks.published_expressions import published_descriptions, published_expressions
+from elysium.evaluation.tasks.published_tracking import published_tracking
+from elysium.evaluation.tasks.work import Work
 from elysium.evaluation.videoqa.questions import open_question_set
-from elysium.evaluation.work import Work
 
 
 def open_works(request: EvaluationRequest) -> list[Work]:

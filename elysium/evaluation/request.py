@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from elysium.config import EvaluateSettings
-from elysium.evaluation.answering import Judging
-from elysium.evaluation.held_out import TASKS
+from elysium.evaluation.tasks.answering import Judging
+from elysium.evaluation.tasks.held_out import TASKS
 from elysium.inference import Engine
 
 Task = Literal["sot", "rsot", "rec", "video-reg", "vqa"]

@@ -113,8 +113,8 @@ def run_command(
 
 
 def _part(task: str, data: Path, others: dict[str, Any]) -> HeldOutRequest | SetRequest:
-    from elysium.evaluation.held_out import RECORDS
     from elysium.evaluation.request import HeldOutRequest, SetRequest
+    from elysium.evaluation.tasks.held_out import RECORDS
 
     chosen, judging = take_set_options(others), take_judge_options(others)
     if task != "vqa" and chosen["name"] is None and (data / RECORDS).is_file():

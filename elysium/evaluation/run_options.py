@@ -11,7 +11,7 @@ from elysium.errors import UsageError
 from elysium.options import together
 
 if TYPE_CHECKING:
-    from elysium.evaluation.answering import Judging
+    from elysium.evaluation.tasks.answering import Judging
 
 _PLACE = click.Path(path_type=Path, exists=True)
 _ANY_TEMPERATURE = "none"
@@ -138,7 +138,7 @@ def take_judge_options(others: dict[str, Any]) -> Judging | None:
         if taken["judge_url"] is not None:
             raise UsageError("--judge-url needs --judge-model, the judge's name there")
         return None
-    from elysium.evaluation.answering import Judging
+    from elysium.evaluation.tasks.answering import Judging
     from elysium.evaluation.videoqa.judges import JudgeOptions
     from elysium.evaluation.videoqa.spending import JudgeLimits, Prices
 

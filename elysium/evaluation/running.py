@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from elysium.errors import ElysiumError, UsageError
 from elysium.evaluation.results import ItemResult, TaskFigures, summarise
-from elysium.evaluation.work import Work, device_name
+from elysium.evaluation.tasks.work import Work, device_name
 from elysium.inference import Engine
 from elysium.pipeline.workspace import digest_of, write_atomic
 

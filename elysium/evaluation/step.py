@@ -12,6 +12,9 @@ from elysium.evaluation.evaluating import LEAK_CACHE, collect, look_for_leaks, m
 from elysium.evaluation.leaks import open_indexes
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.report import Sources, render_sources
+from elysium.evaluation.report.scenes import draw_scenes
+from elysium.evaluation.report.showing import scene_finder
+from elysium.evaluation.report.tables import write_tables
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
 from elysium.evaluation.results import (
     METRICS_FILE,
@@ -22,10 +25,7 @@ from elysium.evaluation.results import (
     TaskFigures,
     prediction_lines,
 )
-from elysium.evaluation.scenes import draw_scenes
-from elysium.evaluation.showing import scene_finder
-from elysium.evaluation.tables import write_tables
-from elysium.evaluation.work import Work
+from elysium.evaluation.tasks.work import Work
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.workspace import write_atomic
 from elysium.registry.tracking import champion

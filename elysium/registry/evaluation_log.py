@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from elysium.evaluation.report.tables import LATEX_FILE, MARKDOWN_FILE
 from elysium.evaluation.results import METRICS_FILE, REPORT_FILE, Evaluation, read_evaluation
-from elysium.evaluation.tables import LATEX_FILE, MARKDOWN_FILE
 from elysium.pipeline.workspace import sha256
 from elysium.registry.store import Store, run_of
 

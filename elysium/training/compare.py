@@ -13,7 +13,7 @@ from typing import Any
 
 from elysium.config import Settings
 from elysium.errors import UsageError
-from elysium.evaluation.charts import Point, Series, legend, line_chart
+from elysium.evaluation.report.charts import Point, Series, legend, line_chart
 from elysium.registry.store import first_line, flatten, import_mlflow, open_store
 
 RECIPE, HISTORY = "training.json", "history.json"

@@ -13,12 +13,12 @@ from judge_server import JudgeServer, Say
 
 from elysium.config import EvaluateSettings
 from elysium.errors import ElysiumError
-from elysium.evaluation.answering import COMMON, Answering, Judging
 from elysium.evaluation.evaluating import collect, measure_all
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, SetRequest
 from elysium.evaluation.results import MODEL
 from elysium.evaluation.running import figures_of, measure
+from elysium.evaluation.tasks.answering import COMMON, Answering, Judging
 from elysium.evaluation.videoqa.judges import JudgeOptions
 from elysium.evaluation.videoqa.questions import open_question_set
 from elysium.inference.spending import DecodingStats

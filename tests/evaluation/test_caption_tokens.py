@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from elysium.evaluation.caption_tokens import tokenise
-from elysium.evaluation.meteor import find_java
+from elysium.evaluation.captions.caption_tokens import tokenise
+from elysium.evaluation.captions.meteor import find_java
 
 # What Stanford's PTBTokenizer 3.4.1 made of these texts, less pycocoevalcap's list of punctuation.
 KNOWN = {

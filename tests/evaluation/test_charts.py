@@ -3,8 +3,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from elysium.evaluation.bars import Mark, Row, bar_chart, interval_chart
-from elysium.evaluation.charts import Series, legend, line_chart, point_chart
+from elysium.evaluation.report.bars import Mark, Row, bar_chart, interval_chart
+from elysium.evaluation.report.charts import Series, legend, line_chart, point_chart
 
 
 def parsed(chart):

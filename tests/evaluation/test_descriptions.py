@@ -1,8 +1,8 @@
 import pytest
 
 from elysium.errors import UsageError
-from elysium.evaluation import meteor
-from elysium.evaluation.descriptions import DESCRIPTION_METRICS, score_descriptions
+from elysium.evaluation.captions import meteor
+from elysium.evaluation.captions.descriptions import DESCRIPTION_METRICS, score_descriptions
 
 pytest.importorskip("pycocoevalcap", reason="the metrics come with pycocoevalcap (pip install 'elysium[captions]')")
 JUDGED = ("cider", "bleu_4", "rouge_l")

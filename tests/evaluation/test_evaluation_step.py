@@ -9,7 +9,7 @@ from elysium.cli import run as elysium
 from elysium.config import load_settings
 from elysium.errors import GateRefused
 from elysium.evaluation import step
-from elysium.evaluation.held_out import TASKS
+from elysium.evaluation.tasks.held_out import TASKS
 from elysium.inference import Engine
 from elysium.model import build_model
 from elysium.pipeline.steps import StepContext
@@ -87,7 +87,11 @@ def without_speed(tasks):
 
 def test_the_same_model_and_data_give_the_same_figures_and_clips(context):
     def results():
-        files = {path.name: path.read_bytes() for path in context.output.rglob("*.*") if path.suffix in (".jsonl", ".webp", ".json")}
+        files = {
+            path.name: path.read_bytes()
+            for path in context.output.rglob("*.*")
+            if path.suffix in (".jsonl", ".webp", ".json")
+        }
         metrics = json.loads(files.pop("metrics.json"))
         return files, {**metrics, "tasks": without_speed(metrics["tasks"])}
 

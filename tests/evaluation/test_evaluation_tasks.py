@@ -7,10 +7,10 @@ from PIL import Image
 from elysium.config import EvaluateSettings
 from elysium.data.records import TrackRecord, read_jsonl, write_jsonl
 from elysium.errors import ElysiumError, UsageError
-from elysium.evaluation.held_out import held_out_works
 from elysium.evaluation.results import MODEL
 from elysium.evaluation.running import Shard, figures_of, measure, read_items
-from elysium.evaluation.work import CSRT, SINGLE, STATIC
+from elysium.evaluation.tasks.held_out import held_out_works
+from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC
 from elysium.inference import TrackAnswer
 from elysium.inference.spending import DecodingStats
 

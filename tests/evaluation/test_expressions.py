@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from elysium.errors import UsageError
-from elysium.evaluation.expressions import PUBLISHED_COUNTS, open_expressions
+from elysium.evaluation.grounding.expressions import PUBLISHED_COUNTS, open_expressions
 
 FIRST, SECOND = "COCO_train2014_000000000001.jpg", "COCO_train2014_000000000002.jpg"
 INSTANCES = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from elysium.errors import UsageError
-from elysium.evaluation.grounding import grounding_accuracy, score_grounding
+from elysium.evaluation.grounding.scores import grounding_accuracy, score_grounding
 
 BOX = np.array([10.0, 10, 50, 50])
 NONE = [np.nan] * 4

@@ -1,7 +1,7 @@
 import pytest
 
-from elysium.evaluation.descriptions import exact_match
-from elysium.evaluation.head_nouns import head_noun_match
+from elysium.evaluation.captions.descriptions import exact_match
+from elysium.evaluation.captions.head_nouns import head_noun_match
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from elysium.evaluation import meteor as module
-from elysium.evaluation.meteor import MAX_WORDS, Meteor, MeteorError, Patience
+from elysium.evaluation.captions import meteor as module
+from elysium.evaluation.captions.meteor import MAX_WORDS, Meteor, MeteorError, Patience
 
 pytest.importorskip("pycocoevalcap", reason="METEOR comes with pycocoevalcap (pip install 'elysium[captions]')")
 

@@ -142,7 +142,7 @@ def test_descriptions_of_published_records_are_matched_and_cider_comes_without_j
 
 def test_a_metric_that_cannot_be_had_is_missing_with_its_reason(elysiumtrack, tmp_path, monkeypatch):
     pytest.importorskip("pycocoevalcap", reason="the extra captions is not installed")
-    monkeypatch.setattr("elysium.evaluation.meteor.find_java", lambda: None)
+    monkeypatch.setattr("elysium.evaluation.captions.meteor.find_java", lambda: None)
     settings = EvaluateSettings(caption_metrics=("meteor", "cider"), baselines=())
     [work] = works(elysiumtrack, "video-reg", settings)
     result, _ = figures(work, Finder(["a red car", "a small dog", "a cat"]), tmp_path / "out")

@@ -13,7 +13,7 @@ from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, SetRequest
 from elysium.evaluation.results import MODEL
 from elysium.evaluation.running import figures_of, measure
-from elysium.evaluation.work import CSRT, SINGLE, STATIC
+from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC
 from elysium.inference import TrackAnswer
 from elysium.inference.spending import DecodingStats
 

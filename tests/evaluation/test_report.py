@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from report_samples import IDS, Tags, evaluation, links, words
 
-from elysium.evaluation.clips import encode
 from elysium.evaluation.report import render
+from elysium.evaluation.report.clips import encode
 from elysium.pipeline.steps import STEPS, step
 from elysium.pipeline.workspace import Manifest, Workspace, now
 

@@ -9,12 +9,12 @@ from PIL import Image
 from report_samples import IDS, Tags, answers, evaluation, links, words
 
 from elysium.errors import UsageError
-from elysium.evaluation.clips import COLOURS, decode
 from elysium.evaluation.report import render_evaluations
 from elysium.evaluation.report.breakdown import breakdowns
+from elysium.evaluation.report.clips import COLOURS, decode
+from elysium.evaluation.report.scenes import Scene, draw_scenes
+from elysium.evaluation.report.side_by_side import put_side_by_side
 from elysium.evaluation.results import ItemResult, summarise
-from elysium.evaluation.scenes import Scene, draw_scenes
-from elysium.evaluation.side_by_side import put_side_by_side
 
 FRAME = np.full((90, 160, 3), 120, dtype=np.uint8)
 

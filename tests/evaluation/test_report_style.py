@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from elysium.evaluation.clips import COLOURS, TRUE_COLOUR
+from elysium.evaluation.report.clips import COLOURS, TRUE_COLOUR
 
 CSS = (files("elysium.evaluation.report") / "report.css").read_text(encoding="utf-8")
 THEMES = dict(zip(("light", "dark"), re.findall(r":root \{(.*?)\}", CSS, flags=re.DOTALL), strict=True))

@@ -8,8 +8,8 @@ from PIL import Image, ImageColor
 from report_samples import task
 
 from elysium.errors import ElysiumError
-from elysium.evaluation.clips import COLOURS, TRUE_COLOUR, Drawing, choose_frames, decode, draw, encode, shrunk
-from elysium.evaluation.scenes import Scene, draw_scenes, extremes, read_shown
+from elysium.evaluation.report.clips import COLOURS, TRUE_COLOUR, Drawing, choose_frames, decode, draw, encode, shrunk
+from elysium.evaluation.report.scenes import Scene, draw_scenes, extremes, read_shown
 
 GREY = np.full((90, 160, 3), 120, dtype=np.uint8)
 TRUE, FIRST, SECOND = (0.1, 0.2, 0.4, 0.6), (0.3, 0.2, 0.6, 0.6), (0.55, 0.3, 0.9, 0.8)

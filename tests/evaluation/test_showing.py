@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from elysium.evaluation.describing import Described
-from elysium.evaluation.finding import Named
-from elysium.evaluation.following import Followed, Following
-from elysium.evaluation.pictures import Pictures
+from elysium.evaluation.report.showing import scene_finder, scene_of
 from elysium.evaluation.results import ItemResult
-from elysium.evaluation.showing import scene_finder, scene_of
+from elysium.evaluation.tasks.describing import Described
+from elysium.evaluation.tasks.finding import Named
+from elysium.evaluation.tasks.following import Followed, Following
+from elysium.evaluation.tasks.pictures import Pictures
 
 BOXES = np.array([[16.0, 0, 32, 24], [np.nan] * 4])
 SIZE = (64, 48)

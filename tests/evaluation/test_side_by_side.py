@@ -3,8 +3,8 @@ from report_samples import IDS, answers, evaluation, task
 
 from elysium.errors import UsageError
 from elysium.evaluation.compare import compare_evaluations
+from elysium.evaluation.report.side_by_side import put_side_by_side
 from elysium.evaluation.results import Evaluation, ItemResult, summarise
-from elysium.evaluation.side_by_side import put_side_by_side
 
 
 def beside(*aucs, **named):

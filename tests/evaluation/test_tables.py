@@ -5,9 +5,9 @@ import re
 import pytest
 from report_samples import evaluation
 
+from elysium.evaluation.report.side_by_side import put_side_by_side
+from elysium.evaluation.report.tables import escape_latex, latex, markdown, write_tables
 from elysium.evaluation.results import read_evaluation
-from elysium.evaluation.side_by_side import put_side_by_side
-from elysium.evaluation.tables import escape_latex, latex, markdown, write_tables
 
 NAMES = ("ours_7b & co", "theirs 100% #1", "third")
 SPECIAL = "#$%&_"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from elysium.evaluation.descriptions import score_descriptions
-from elysium.evaluation.meteor import MAX_WORDS, Meteor, find_java
+from elysium.evaluation.captions.descriptions import score_descriptions
+from elysium.evaluation.captions.meteor import MAX_WORDS, Meteor, find_java
 
 REFERENCE = Path(os.environ.get("ELYSIUM_REFERENCE", Path(__file__).parents[2] / "../shared/reference")) / "captions"
 OTHERS = {"cider": "CIDEr", "rouge_l": "ROUGE_L"} | {f"bleu_{order}": f"Bleu_{order}" for order in range(1, 5)}

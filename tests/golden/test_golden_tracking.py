@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from elysium.boxes import xywh_to_xyxy, xyxy_to_xywh
-from elysium.evaluation.grounding import grounding_accuracy
+from elysium.evaluation.grounding.scores import grounding_accuracy
 from elysium.evaluation.metrics import mean_score, score_track
 from elysium.evaluation.scoring import score_folders
 from elysium.evaluation.tracking import PROTOCOLS, TrackingSequence

@@ -9,7 +9,7 @@ import pytest
 from elysium.boxes import iou
 from elysium.checkpoints import checkpoint_folder, shipped_checkpoints
 from elysium.data.simulator import simulate
-from elysium.evaluation.descriptions import exact_match
+from elysium.evaluation.captions.descriptions import exact_match
 from elysium.inference import Engine, FrameSource, Target, Tracker, TrackOptions, TrackRequest
 from elysium.inference.checkpoints import find_checkpoint
 from elysium.model import load_checkpoint

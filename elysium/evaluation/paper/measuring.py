@@ -7,11 +7,11 @@ from pathlib import Path
 
 from elysium.config import load_settings
 from elysium.errors import ElysiumError
-from elysium.evaluation.answering import Judging
 from elysium.evaluation.evaluating import LEAK_CACHE, evaluate_into
 from elysium.evaluation.paper.driver import Measure
 from elysium.evaluation.request import EvaluationRequest, SetRequest
 from elysium.evaluation.results import Evaluation
+from elysium.evaluation.tasks.answering import Judging
 from elysium.inference.checkpoints import find_checkpoint
 
 _EXPRESSIONS = "rec"

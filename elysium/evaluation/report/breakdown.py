@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from elysium.evaluation.bars import Mark, Row, interval_chart
-from elysium.evaluation.names import decimals, kind_name, metric_name
+from elysium.evaluation.report.bars import Mark, Row, interval_chart
+from elysium.evaluation.report.names import decimals, kind_name, metric_name
+from elysium.evaluation.report.side_by_side import LETTERS, Entrant, TaskTable
 from elysium.evaluation.results import Group
-from elysium.evaluation.side_by_side import LETTERS, Entrant, TaskTable
 
 # Kinds whose groups have an order of their own.
 _ORDER = ("small", "medium", "large")

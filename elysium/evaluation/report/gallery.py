@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elysium.evaluation.clips import Drawing, decode, draw, picture_size
-from elysium.evaluation.names import decimals, metric_name
+from elysium.evaluation.report.clips import Drawing, decode, draw, picture_size
+from elysium.evaluation.report.names import decimals, metric_name
+from elysium.evaluation.report.scenes import Shown, read_shown
+from elysium.evaluation.report.side_by_side import Model, SideBySide
 from elysium.evaluation.results import TaskFigures
-from elysium.evaluation.scenes import Shown, read_shown
-from elysium.evaluation.side_by_side import Model, SideBySide
 
 # More make the page slow to open and to store.
 _MOST = 24

@@ -13,11 +13,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from elysium.errors import UsageError
-from elysium.evaluation.names import decimals, metric_name
 from elysium.evaluation.report.gallery import exhibits
+from elysium.evaluation.report.names import decimals, metric_name
 from elysium.evaluation.report.parts import style_of, task_parts
+from elysium.evaluation.report.side_by_side import LETTERS, SideBySide, TaskTable, put_side_by_side
 from elysium.evaluation.results import Evaluation, read_evaluation
-from elysium.evaluation.side_by_side import LETTERS, SideBySide, TaskTable, put_side_by_side
 
 
 @dataclass(frozen=True)

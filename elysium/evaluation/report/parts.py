@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elysium.evaluation.charts import Series, legend, line_chart, point_chart, thinned
-from elysium.evaluation.names import decimals, metric_name
 from elysium.evaluation.report.breakdown import Breakdown, breakdowns
+from elysium.evaluation.report.charts import Series, legend, line_chart, point_chart, thinned
+from elysium.evaluation.report.names import decimals, metric_name
+from elysium.evaluation.report.side_by_side import LETTERS, Entrant, SideBySide, TaskTable
 from elysium.evaluation.results import MODEL
-from elysium.evaluation.side_by_side import LETTERS, Entrant, SideBySide, TaskTable
 
 # Curve to title, ends of its evenly spaced thresholds, axis.
 _CURVES = {

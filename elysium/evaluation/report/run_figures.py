@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from elysium.config import PHASES
-from elysium.evaluation.bars import bar_chart
-from elysium.evaluation.charts import Series, line_chart
+from elysium.evaluation.report.bars import bar_chart
+from elysium.evaluation.report.charts import Series, line_chart
 from elysium.evaluation.report.sources import Sources, file_of, read
 
 # Two in a row.

@@ -11,9 +11,9 @@ from elysium.evaluation.report import run_figures as figures
 from elysium.evaluation.report.gallery import exhibits
 from elysium.evaluation.report.page import cards, render_template
 from elysium.evaluation.report.parts import task_parts
+from elysium.evaluation.report.side_by_side import SideBySide, put_side_by_side
 from elysium.evaluation.report.sources import Sources, StepState, file_of, read, workspace_sources
 from elysium.evaluation.results import METRICS_FILE, read_evaluation
-from elysium.evaluation.side_by_side import SideBySide, put_side_by_side
 from elysium.pipeline.steps import STEPS, producer
 from elysium.pipeline.versions import code_version
 

@@ -11,12 +11,12 @@ from elysium.boxes import to_pixels
 from elysium.config import EvaluateSettings
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.errors import ElysiumError
-from elysium.evaluation.describing import Described, Describing
-from elysium.evaluation.finding import Finding, Named
-from elysium.evaluation.following import Followed, Following
 from elysium.evaluation.leaks import of_track
-from elysium.evaluation.pictures import Pictures
-from elysium.evaluation.work import BASELINES, Work
+from elysium.evaluation.tasks.describing import Described, Describing
+from elysium.evaluation.tasks.finding import Finding, Named
+from elysium.evaluation.tasks.following import Followed, Following
+from elysium.evaluation.tasks.pictures import Pictures
+from elysium.evaluation.tasks.work import BASELINES, Work
 
 TASKS = ("sot-simulated", "rsot-simulated", "rec-simulated", "video-reg-simulated", "sot-real")
 RECORDS = "evaluation.jsonl"

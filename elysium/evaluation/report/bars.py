@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from elysium.evaluation.charts import number, ticks
+from elysium.evaluation.report.charts import number, ticks
 
 
 @dataclass(frozen=True)

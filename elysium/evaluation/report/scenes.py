@@ -16,7 +16,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from elysium.errors import ElysiumError
-from elysium.evaluation.clips import MAX_BYTES, Box, Drawing, Picture, choose_frames, draw, encode, overlap_of, shrunk
+from elysium.evaluation.report.clips import (
+    MAX_BYTES,
+    Box,
+    Drawing,
+    Picture,
+    choose_frames,
+    draw,
+    encode,
+    overlap_of,
+    shrunk,
+)
 from elysium.evaluation.results import MODEL, TaskFigures
 
 INDEX = "index.json"

@@ -8,11 +8,11 @@ import numpy as np
 
 from elysium.config import EvaluateSettings
 from elysium.errors import UsageError
-from elysium.evaluation.describing import Described, Describing
-from elysium.evaluation.expressions import PUBLISHED_COUNTS, SETS, Expression, open_expressions
-from elysium.evaluation.finding import Finding, Named
-from elysium.evaluation.pictures import Pictures
+from elysium.evaluation.grounding.expressions import PUBLISHED_COUNTS, SETS, Expression, open_expressions
 from elysium.evaluation.request import SetRequest
+from elysium.evaluation.tasks.describing import Described, Describing
+from elysium.evaluation.tasks.finding import Finding, Named
+from elysium.evaluation.tasks.pictures import Pictures
 from elysium.evaluation.tracking.opening import open_tracking_set
 
 

@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from elysium.boxes import FloatArray, normalise, to_pixels
 from elysium.errors import UsageError
-from elysium.evaluation.asking import Crashed, track
-from elysium.evaluation.baselines import csrt, frame_by_frame, has_csrt, static_box
-from elysium.evaluation.groups import box_groups
 from elysium.evaluation.leaks import Clip
 from elysium.evaluation.metrics import TRACKING_METRICS, score_track
-from elysium.evaluation.pictures import Pictures
 from elysium.evaluation.results import MODEL, Cost, ItemResult
-from elysium.evaluation.work import CSRT, SINGLE, STATIC, Finished, Stopwatch
+from elysium.evaluation.tasks.asking import Crashed, track
+from elysium.evaluation.tasks.baselines import csrt, frame_by_frame, has_csrt, static_box
+from elysium.evaluation.tasks.groups import box_groups
+from elysium.evaluation.tasks.pictures import Pictures
+from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC, Finished, Stopwatch
 from elysium.inference import Engine, TrackAnswer, TrackRequest
 
 Curves = dict[str, list[float]]

@@ -17,7 +17,7 @@ from elysium.data.sets.objects import four_numbers
 from elysium.data.sets.refcoco import find_picture
 from elysium.data.sets.source import BrokenSample, Images
 from elysium.errors import UsageError
-from elysium.evaluation.expression_files import Form, Found, Said, read_files
+from elysium.evaluation.grounding.expression_files import Form, Found, Said, read_files
 
 Units = Literal["pixels", "unit", "thousand"]
 Box = tuple[float, float, float, float]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from elysium.evaluation.names import decimals, metric_name
+from elysium.evaluation.report.names import decimals, metric_name
+from elysium.evaluation.report.side_by_side import Cell, Entrant, SideBySide, TaskTable, put_side_by_side
 from elysium.evaluation.results import Evaluation
-from elysium.evaluation.side_by_side import Cell, Entrant, SideBySide, TaskTable, put_side_by_side
 from elysium.evaluation.statistics import Comparison
 
 # The interval as its ends, or as half its width behind the figure.

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from elysium.errors import ElysiumError, UsageError
-from elysium.evaluation.caption_tokens import TOKENISER, tokenise
-from elysium.evaluation.meteor import MAX_WORDS, Meteor
+from elysium.evaluation.captions.caption_tokens import TOKENISER, tokenise
+from elysium.evaluation.captions.meteor import MAX_WORDS, Meteor
 
 DESCRIPTION_METRICS = ("meteor", "cider", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l")
 _SHOWN = 5

@@ -7,14 +7,14 @@ from functools import singledispatch
 from typing import Any
 
 from elysium.boxes import normalise
-from elysium.evaluation.answering import NUM_FRAMES
-from elysium.evaluation.describing import Described
-from elysium.evaluation.finding import Named
-from elysium.evaluation.following import Followed
+from elysium.evaluation.report.scenes import Scene
 from elysium.evaluation.results import ItemResult
-from elysium.evaluation.scenes import Scene
+from elysium.evaluation.tasks.answering import NUM_FRAMES
+from elysium.evaluation.tasks.describing import Described
+from elysium.evaluation.tasks.finding import Named
+from elysium.evaluation.tasks.following import Followed
+from elysium.evaluation.tasks.work import Work
 from elysium.evaluation.videoqa.questions import VideoQuestion
-from elysium.evaluation.work import Work
 from elysium.inference.choice import ReadOptions
 from elysium.inference.shown import spread_frames
 

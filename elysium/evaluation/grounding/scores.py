@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from elysium.boxes import FloatArray, area, iou
 from elysium.errors import UsageError
-from elysium.evaluation.groups import pixel_size, relative_size
+from elysium.evaluation.tasks.groups import pixel_size, relative_size
 
 # Metric → least overlap of a hit; the first is Acc@0.5, the published one.
 ACCURACIES = {"accuracy": 0.5, "accuracy_70": 0.7, "accuracy_90": 0.9}

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from elysium.boxes import FloatArray, normalise
-from elysium.evaluation.asking import Crashed, describe
-from elysium.evaluation.descriptions import DescriptionScores, exact_match, score_descriptions
-from elysium.evaluation.groups import relative_size
-from elysium.evaluation.head_nouns import head_noun_match
+from elysium.evaluation.captions.descriptions import DescriptionScores, exact_match, score_descriptions
+from elysium.evaluation.captions.head_nouns import head_noun_match
+from elysium.evaluation.captions.meteor import Meteor
 from elysium.evaluation.leaks import Clip
-from elysium.evaluation.meteor import Meteor
-from elysium.evaluation.pictures import Pictures
 from elysium.evaluation.results import MODEL, Figures, ItemResult
-from elysium.evaluation.work import SINGLE, Finished, Stopwatch, batched
+from elysium.evaluation.tasks.asking import Crashed, describe
+from elysium.evaluation.tasks.groups import relative_size
+from elysium.evaluation.tasks.pictures import Pictures
+from elysium.evaluation.tasks.work import SINGLE, Finished, Stopwatch, batched
 from elysium.inference import Engine
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elysium.boxes import FloatArray
-from elysium.evaluation.asking import Crashed, Image, ground
+from elysium.evaluation.tasks.asking import Crashed, Image, ground
 from elysium.inference import Engine
 
 _FRAMES_AT_ONCE = 64

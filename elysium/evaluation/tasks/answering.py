@@ -13,9 +13,10 @@ from typing import Any
 
 from elysium import prompts
 from elysium.data.sets.schema import SetRecord, Turn
-from elysium.evaluation.asking import Crashed, Image, ask
 from elysium.evaluation.leaks import Clip, VideoFrames
 from elysium.evaluation.results import MODEL, Figures, ItemResult
+from elysium.evaluation.tasks.asking import Crashed, Image, ask
+from elysium.evaluation.tasks.work import SINGLE, Finished, Stopwatch, batched
 from elysium.evaluation.videoqa.judges import JudgeOptions, open_judge
 from elysium.evaluation.videoqa.judging import JudgeItem, judge_all
 from elysium.evaluation.videoqa.matching import match_answers
@@ -23,7 +24,6 @@ from elysium.evaluation.videoqa.prompt import ELYSIUM_1, load_prompt
 from elysium.evaluation.videoqa.questions import QuestionSet, VideoQuestion
 from elysium.evaluation.videoqa.results import JudgeResult
 from elysium.evaluation.videoqa.spending import JudgeLimits
-from elysium.evaluation.work import SINGLE, Finished, Stopwatch, batched
 from elysium.inference import Engine
 from elysium.inference.choice import ReadOptions
 from elysium.inference.shown import as_many_as_fit, spread_frames

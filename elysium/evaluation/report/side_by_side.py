@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from elysium.errors import UsageError
 from elysium.evaluation.compare import EvaluationComparison, compare_evaluations
-from elysium.evaluation.names import system_name, task_name
+from elysium.evaluation.report.names import system_name, task_name
 from elysium.evaluation.results import MODEL, Evaluation, TaskFigures
 from elysium.evaluation.statistics import Comparison, Says, bootstrap_mean
 

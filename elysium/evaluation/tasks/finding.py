@@ -13,13 +13,13 @@ import numpy as np
 from elysium.boxes import FloatArray, to_pixels
 from elysium.data.pictures import read_picture
 from elysium.errors import ElysiumError
-from elysium.evaluation.asking import Crashed, Image, ground
-from elysium.evaluation.following import plain_box
-from elysium.evaluation.grounding import score_grounding
-from elysium.evaluation.groups import pixel_size, relative_size
+from elysium.evaluation.grounding.scores import score_grounding
 from elysium.evaluation.leaks import Clip
 from elysium.evaluation.results import MODEL, Figures, ItemResult
-from elysium.evaluation.work import STATIC, Finished, Stopwatch, batched
+from elysium.evaluation.tasks.asking import Crashed, Image, ground
+from elysium.evaluation.tasks.following import plain_box
+from elysium.evaluation.tasks.groups import pixel_size, relative_size
+from elysium.evaluation.tasks.work import STATIC, Finished, Stopwatch, batched
 from elysium.inference import Engine
 
 # The box that needs no look at the picture: its middle half.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from elysium.evaluation.descriptions import plain_words
-from elysium.evaluation.phrase_words import (
+from elysium.evaluation.captions.descriptions import plain_words
+from elysium.evaluation.captions.phrase_words import (
     ADJECTIVES,
     AMOUNTS,
     BOUNDARIES,

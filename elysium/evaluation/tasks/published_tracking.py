@@ -11,16 +11,16 @@ import numpy as np
 from elysium.boxes import FloatArray, to_pixels
 from elysium.config import EvaluateSettings
 from elysium.errors import UsageError
-from elysium.evaluation.following import Curves, Followed, Following
-from elysium.evaluation.pictures import Pictures
 from elysium.evaluation.request import SetRequest
 from elysium.evaluation.results import Figures, ItemResult
+from elysium.evaluation.tasks.following import Curves, Followed, Following
+from elysium.evaluation.tasks.pictures import Pictures
+from elysium.evaluation.tasks.work import Finished
 from elysium.evaluation.tracking.opening import open_tracking_set
 from elysium.evaluation.tracking.protocols import PROTOCOLS, Score
 from elysium.evaluation.tracking.sequences import FrameFolder, TrackingSequence, TrackingSet
 from elysium.evaluation.tracking.toolkits import OverlapScore
 from elysium.evaluation.tracking.writers import write_results
-from elysium.evaluation.work import Finished
 
 RESULTS = "results"
 

@@ -1,0 +1,1 @@
+"""Descriptions against what people wrote: METEOR, CIDEr, exact match and head nouns."""

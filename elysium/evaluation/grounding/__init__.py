@@ -1,0 +1,1 @@
+"""Boxes of named objects in pictures: the published expressions, and their accuracy."""
