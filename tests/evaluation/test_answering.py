@@ -17,7 +17,7 @@ from elysium.evaluation.evaluating import collect, measure_all
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, SetRequest
 from elysium.evaluation.results import MODEL
-from elysium.evaluation.running import figures_of, measure
+from elysium.evaluation.running import Shard, figures_of, measure
 from elysium.evaluation.tasks.answering import COMMON, Answering, Judging
 from elysium.evaluation.videoqa.judges import JudgeOptions
 from elysium.evaluation.videoqa.questions import open_question_set
@@ -120,6 +120,40 @@ def test_the_model_is_also_shown_one_frame(folder, tmp_path):
     result, _ = figures(work(folder, baselines=["frame_by_frame"]), tmp_path / "out", engine)
     assert {1, 16} == set(engine.shown)
     assert result.baselines["frame_by_frame"]["exact_match"] == 50
+
+
+class Crammed(Seer):
+    """Takes another number of frames with each length of question, and says how many it is shown."""
+
+    def __init__(self, batch_size):
+        self.batch_size = batch_size
+
+    def most_frames(self, question, most, max_tokens):
+        return most - len(question(most)) % 7
+
+    def ask(self, clips, questions):
+        return [str(len(clip)) for clip in clips]
+
+
+@pytest.mark.parametrize("together", [1, 4])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_how_many_frames_are_shown_does_not_depend_on_what_is_asked_together(folder, tmp_path, together, shards):
+    def shown(out, batch_size, count):
+        engine = Crammed(batch_size)
+        for index in range(count):
+            measure(work(folder), lambda: engine, out, shard=Shard(index, count))
+        _, items = figures_of(work(folder), out, samples=100, seed=0)
+        return {item.id: item.prediction["text"] for item in items}
+
+    assert shown(tmp_path / "a", together, shards) == shown(tmp_path / "b", 2, 1)
+
+
+def test_a_missing_video_is_a_draw_like_any_other(folder, tmp_path):
+    (folder / "videos" / "dark.gif").unlink()
+    questions = open_question_set(None, folder / "test.jsonl", folder / "videos", missing="fail")
+    result, _ = figures(Answering(questions, baselines=()), tmp_path / "out")
+    assert result.failures["missing"] == 2
+    assert result.videos["1"] == result.videos["4"] == "dark.gif"
 
 
 def test_a_wrong_key_is_told_before_the_model_is_loaded(folder, server, tmp_path):

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +75,14 @@ class Answering:
     ) -> None:
         self._set, self._baselines, self._judging = questions, tuple(baselines), judging
         self._read = read or ReadOptions()
-        # Questions about one video stand together: it is read and encoded once.
+        # Questions about one video stand together: it is read once, and encoded once for those asked together.
         self._items = {item.id: item for item in sorted(questions, key=lambda item: str(item.video))}
+        # Over all of a video's questions: how many frames are shown must not depend on which are asked together.
+        self._longest: dict[Path, str] = {}
+        for item in self._items.values():
+            if item.video is not None:
+                self._longest[item.video] = max(self._longest.get(item.video, ""), item.question, key=len)
+        self._shown: dict[Path, list[Image]] = {}
 
     @property
     def name(self) -> str:
@@ -128,19 +133,19 @@ class Answering:
     def _measure(self, engine: Engine, items: Sequence[VideoQuestion]) -> list[ItemResult]:
         watch = Stopwatch(engine)
         clips = self._clips(engine, items)
-        there = [item for item in items if item.video is not None]
-        shown = [clips[str(item.video)] for item in there]
-        answers = dict(zip((item.id for item in there), ask(engine, shown, [q.question for q in there]), strict=True))
-        spent = watch.lap([len(clips[str(item.video)]) if item.video else 0 for item in items])
+        there = [(item, item.video) for item in items if item.video is not None]
+        names, texts = [item.id for item, _ in there], [item.question for item, _ in there]
+        answers = dict(zip(names, ask(engine, [clips[video] for _, video in there], texts), strict=True))
+        spent = watch.lap([len(clips[item.video]) if item.video else 0 for item in items])
         systems: dict[str, Mapping[str, str | Crashed]] = {MODEL: answers}
         if SINGLE in self._baselines:
-            firsts = {name: clip[:1] for name, clip in clips.items()}
-            texts = ask(engine, [firsts[str(item.video)] for item in there], [item.question for item in there])
-            systems[SINGLE] = dict(zip((item.id for item in there), texts, strict=True))
+            firsts = {video: clip[:1] for video, clip in clips.items()}
+            alone = ask(engine, [firsts[video] for _, video in there], texts)
+            systems[SINGLE] = dict(zip(names, alone, strict=True))
         return [
             ItemResult(
                 id=item.id,
-                video=str(item.video),
+                video=item.video_name if item.video is None else str(item.video),
                 figures={name: _matched(said.get(item.id, ""), item) for name, said in systems.items()},
                 failures=_failure(item, answers.get(item.id, "")),
                 groups={"kind": [item.kind]} if item.kind else {},
@@ -150,19 +155,25 @@ class Answering:
             for item, cost in zip(items, spent, strict=True)
         ]
 
-    def _clips(self, engine: Engine, items: Sequence[VideoQuestion]) -> dict[str, list[Image]]:
-        """Returns each video's frames, as many as the model takes with the longest of its questions."""
-        clips = {}
-        for video, asked in groupby(items, key=lambda item: item.video):
-            if video is not None:
-                longest = max((item.question for item in asked), key=len)
-                frames = spread_frames(str(video), self._read, NUM_FRAMES)
-                clips[str(video)] = as_many_as_fit(engine, frames, partial(_question, longest), _MAX_TOKENS)
+    def _clips(self, engine: Engine, items: Sequence[VideoQuestion]) -> dict[Path, list[Image]]:
+        """Returns each video's frames, as many as the model takes with the longest of the video's questions."""
+        clips: dict[Path, list[Image]] = {}
+        for video in dict.fromkeys(item.video for item in items):
+            if video is None:
+                continue
+            if video in self._shown:
+                clips[video] = self._shown[video]
+                continue
+            frames = spread_frames(str(video), self._read, NUM_FRAMES)
+            clips[video] = as_many_as_fit(engine, frames, partial(_question, self._longest[video]), _MAX_TOKENS)
+        # The next questions may be about the last of these videos.
+        self._shown = clips
         return clips
 
     def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """Matches, and has the answers judged; what was judged before is not asked for again."""
-        items = [self._beside_common(item) for item in items]
+        common = Counter(question.answer for question in self._set).most_common(1)[0][0]
+        items = [self._beside_common(item, common) for item in items]
         notes = [note for note in (self._set.note,) if note]
         protocol: dict[str, Any] = {"frames": NUM_FRAMES, "split": self._set.split}
         if self._judging is None:
@@ -200,9 +211,8 @@ class Answering:
         finally:
             judge.close()
 
-    def _beside_common(self, item: ItemResult) -> ItemResult:
+    def _beside_common(self, item: ItemResult, common: str) -> ItemResult:
         """Adds the baseline that looks at nothing: the set's most common answer, whatever is asked."""
-        common = Counter(question.answer for question in self._set).most_common(1)[0][0]
         figures = {**item.figures, COMMON: _matched(common, self._items[item.id])}
         return item.model_copy(update={"figures": figures})
 

@@ -8,7 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -82,6 +82,7 @@ class VideoQuestion:
         answers: Accepted answers, at least one; or one a person, the same ones repeated.
         kind: What the set divides its questions by, for tables; None where it does not.
         votes: Whether `answers` are one a person.
+        video_name: What the set calls the video; it tells missing ones apart.
     """
 
     id: str
@@ -90,6 +91,7 @@ class VideoQuestion:
     answers: tuple[str, ...]
     kind: str | None = None
     votes: bool = False
+    video_name: str = field(default="", compare=False)
 
     @property
     def answer(self) -> str:
@@ -172,7 +174,7 @@ def open_question_set(
         names = list(dict.fromkeys(lost))
         raise UsageError(
             f"the videos of {len(lost)} of {len(found)} questions are not in {where.root}: {len(names)} videos, first "
-            f"{', '.join(names[:_FIRST])}. Fetch them, name their folder with --videos, or count their questions as "
+            f"{', '.join(names[:_FIRST])}. Fetch them, name their folder with --media, or count their questions as "
             "failures with --missing-videos fail"
         )
     note = _note(known, layout, split, len(found))
@@ -225,7 +227,11 @@ def _with_videos(questions: Sequence[RawQuestion], folder: VideoFolder) -> list[
                 paths[raw.videos] = folder.find(*raw.videos)
             except BrokenSample as error:
                 raise UsageError(f"question {raw.id}, video {raw.videos[0]!r}: {error}") from error
-        found.append(VideoQuestion(raw.id, paths[raw.videos], raw.question, raw.answers, raw.kind, raw.votes))
+        found.append(
+            VideoQuestion(
+                raw.id, paths[raw.videos], raw.question, raw.answers, raw.kind, raw.votes, video_name=raw.videos[0]
+            )
+        )
     return found
 
 
