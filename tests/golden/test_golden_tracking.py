@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from elysium.boxes import xywh_to_xyxy, xyxy_to_xywh
-from elysium.evaluation.grounding.scores import grounding_accuracy
+from elysium.evaluation.grounding.scores import score_grounding
 from elysium.evaluation.metrics import mean_score, score_track
 from elysium.evaluation.scoring import score_folders
 from elysium.evaluation.tracking import PROTOCOLS, TrackingSequence
@@ -199,4 +199,4 @@ def test_llavas_grounding_accuracy_is_the_published_one():
         answers = predictions[split][model]
         boxes = np.array([(answer["prediction"] or {}).get("box") or [np.nan] * 4 for answer in answers], dtype=float)
         truth = xywh_to_xyxy([answer["gt_bbox"] for answer in answers])
-        assert grounding_accuracy(boxes, truth) == pytest.approx(100 * value, abs=1e-6)
+        assert score_grounding(boxes, truth)["accuracy"].mean() == pytest.approx(100 * value, abs=1e-6)

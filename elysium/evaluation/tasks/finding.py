@@ -19,7 +19,7 @@ from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.tasks.asking import Crashed, Image, ground
 from elysium.evaluation.tasks.following import plain_box
 from elysium.evaluation.tasks.groups import pixel_size, relative_size
-from elysium.evaluation.tasks.work import STATIC, Finished, Stopwatch, batched
+from elysium.evaluation.tasks.work import STATIC, Finished, Stopwatch, batched, truth_digest
 from elysium.inference import Engine
 
 # The box that needs no look at the picture: its middle half.
@@ -94,7 +94,8 @@ class Finding:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What decides the answers."""
-        return {"task": self.name, "baselines": self._baselines, **self._facts}
+        asked = ((item.id, item.expression, item.size, item.box) for item in self._items.values())
+        return {"task": self.name, "baselines": self._baselines, "truth": truth_digest(asked), **self._facts}
 
     @property
     def items(self) -> Mapping[str, Named]:
@@ -121,12 +122,12 @@ class Finding:
         spent = watch.lap([1] * len(items))
         boxes = [np.full(4, np.nan) if isinstance(answer, Crashed) else answer for answer in answers]
         systems = {MODEL: boxes} | ({STATIC: [np.array(_MIDDLE)] * len(items)} if STATIC in self._baselines else {})
-        figures = {name: _scored(items, given) for name, given in systems.items()}
+        scored = {name: _scored(items, given) for name, given in systems.items()}
         return [
             ItemResult(
                 id=item.id,
                 video=item.video,
-                figures={name: scored[item.id] for name, scored in figures.items()},
+                figures={name: found[number] for name, found in scored.items()},
                 failures=_failures(answer, box),
                 groups={kind: list(names) for kind, names in item.groups.items()}
                 | {"size": [relative_size(item.box, item.size)], "pixels": [pixel_size(item.box)]},
@@ -134,7 +135,7 @@ class Finding:
                 | ({"error": answer.reason} if isinstance(answer, Crashed) else {}),
                 cost=cost,
             )
-            for item, answer, box, cost in zip(items, answers, boxes, spent, strict=True)
+            for number, (item, answer, box, cost) in enumerate(zip(items, answers, boxes, spent, strict=True))
         ]
 
     def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
@@ -150,10 +151,10 @@ def _read(path: Path) -> Image:
         raise ElysiumError(f"the picture {path} cannot be read: {error}") from error
 
 
-def _scored(items: Sequence[Named], boxes: Sequence[FloatArray]) -> dict[str, Figures]:
+def _scored(items: Sequence[Named], boxes: Sequence[FloatArray]) -> list[Figures]:
     predicted = [to_pixels(box, item.size) for box, item in zip(boxes, items, strict=True)]
-    per_item = score_grounding([item.id for item in items], predicted, [item.box for item in items]).per_item
-    return {name: {metric: round(value, 4) for metric, value in found.items()} for name, found in per_item.items()}
+    found = score_grounding(predicted, [item.box for item in items])
+    return [{name: round(float(values[number]), 4) for name, values in found.items()} for number in range(len(items))]
 
 
 def _failures(answer: FloatArray | Crashed, box: FloatArray) -> dict[str, int]:
