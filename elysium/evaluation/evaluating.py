@@ -133,7 +133,9 @@ def told(leaks: Leaks) -> dict[str, Any]:
     return {"leaks": summary["num_leaked"] if summary["checked"] else None, "leak_check": summary}
 
 
-def measure_all(works: Sequence[Work], request: EvaluationRequest, folder: Path, shard: Shard | None = None) -> None:
+def measure_all(
+    works: Sequence[Work], request: EvaluationRequest, folder: Path, shard: Shard | None = None, *, check: bool = True
+) -> None:
     """Measures what is still missing of every task.
 
     Args:
@@ -141,16 +143,16 @@ def measure_all(works: Sequence[Work], request: EvaluationRequest, folder: Path,
         request: What they were made from.
         folder: For results, a folder a task.
         shard: The share of this process; None is everything, in as many processes as the settings say.
+        check: Looks first for what is needed later; not for one of several processes, whose parent has looked.
 
     Raises:
         ElysiumError: If the data cannot be read, the folder is another measurement's, or the model answers nothing.
     """
-    facts = {"checkpoint": _digest(request.checkpoint), "dtype": request.settings.dtype}
+    facts = {"checkpoint": checkpoint_digest(request.checkpoint), "dtype": request.settings.dtype}
     processes = 1 if shard is not None else num_processes(request)
     unfinished = [work for work in works if num_missing(work, folder / work.name)]
-    if shard is None:
-        for work in unfinished:
-            work.check()
+    for work in unfinished if check else ():
+        work.check()
     if processes > 1 and unfinished:
         _in_processes(request, folder, processes)
     if request.threads is not None:
@@ -225,7 +227,8 @@ def _environment(index: int, count: int) -> dict[str, str]:
 
 
 @cache
-def _digest(checkpoint: Path) -> str:
+def checkpoint_digest(checkpoint: Path) -> str:
+    """Returns what tells a checkpoint's files from others."""
     return digest_of({name: entry.sha256 for name, entry in scan(checkpoint).items()})
 
 

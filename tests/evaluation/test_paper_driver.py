@@ -92,6 +92,17 @@ def test_results_of_another_model_or_of_other_data_are_not_gone_on_with(data, tm
     models = {"elysium": Model("ours", Recorder(), ["evaluate.clip_frames=4"])}
     with pytest.raises(UsageError, match="with the settings"):
         reproduce(load_table("table4"), models, data, tmp_path / "out")
+    trained_on = {"elysium": Model("ours", Recorder(), digest="1")}
+    with pytest.raises(UsageError, match="with the checkpoint's digest"):
+        reproduce(load_table("table4"), trained_on, data, tmp_path / "out")
+
+
+def test_finished_results_are_looked_for_in_training_data_that_is_named_later(data, tmp_path):
+    run(data, tmp_path / "out", Recorder())
+    again = Recorder()
+    models = {"elysium": Model("ours", again, checks_leaks=True)}
+    reproduce(load_table("table4"), models, data, tmp_path / "out")
+    assert [entry[1] for entry in again.asked] == ["lasot", "uav123"]
 
 
 def test_one_folder_serves_several_tables(data, tmp_path):
@@ -185,4 +196,4 @@ def test_evaluations_of_several_models_lie_in_folders_of_their_names(tmp_path):
 def test_the_claim_is_plain(data, tmp_path):
     run(data, tmp_path / "out", Recorder())
     claim = json.loads((tmp_path / "out" / "reproduce.json").read_text())
-    assert claim == {"elysium": {"checkpoint": "ours", "data": str(data), "settings": []}}
+    assert claim == {"elysium": {"checkpoint": "ours", "checkpoint's digest": "", "data": str(data), "settings": []}}

@@ -92,6 +92,7 @@ def reproduce(
     """
     from rich.console import Console
 
+    from elysium.evaluation.evaluating import checkpoint_digest
     from elysium.evaluation.paper.cells import Tolerances
     from elysium.evaluation.paper.driver import Model, check_names, read_results
     from elysium.evaluation.paper.driver import reproduce as measure_table
@@ -99,6 +100,7 @@ def reproduce(
     from elysium.evaluation.paper.forms import terminal, write_table
     from elysium.evaluation.paper.measuring import open_measure
     from elysium.evaluation.paper.studies import with_study
+    from elysium.inference.checkpoints import find_checkpoint
 
     judging = take_judge_options(others)
     paper = load_table(table)
@@ -114,7 +116,14 @@ def reproduce(
     tolerances = Tolerances(tolerance, score_tolerance)
     if named and data is not None:
         opened = {
-            key: Model(name, open_measure(name, overrides, judging, training), overrides) for key, name in named.items()
+            key: Model(
+                name,
+                open_measure(name, overrides, judging, training),
+                overrides,
+                checkpoint_digest(find_checkpoint(name, Path("runs"))),
+                checks_leaks=bool(training),
+            )
+            for key, name in named.items()
         }
         filled = measure_table(
             paper,

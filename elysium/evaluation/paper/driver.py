@@ -48,11 +48,15 @@ class Model:
         measure: Runs its evaluations.
         settings: What else decides its answers (not who judges them), e.g. what `--set` was given; finished results of
             other settings are refused.
+        digest: Of the checkpoint's files, which may change under the same name.
+        checks_leaks: Whether training data is known: finished results that nobody looked for in it are looked for.
     """
 
     checkpoint: str
     measure: Measure
     settings: Sequence[str] = field(default_factory=tuple)
+    digest: str = ""
+    checks_leaks: bool = False
 
 
 def reproduce(
@@ -168,7 +172,7 @@ def _with(results: Results, wanted: _Wanted, model: Model, data: Path, folder: P
     # What earlier attempts or another folder lacked is not said of this one.
     results = replace(results, missing={key: reason for key, reason in results.missing.items() if key != name})
     finished = _finished(folder, wanted)
-    if finished is not None:
+    if finished is not None and (finished.leak_check.get("checked") or not model.checks_leaks):
         logger.info("%s is measured already; remove %s to measure it again", name, folder)
         return replace(results, measured={**results.measured, name: finished})
     place = locate(data, wanted.set_name)
@@ -210,7 +214,12 @@ def _claim(output: Path, models: Mapping[str, Model], data: Path) -> None:
         except ValueError as error:
             raise UsageError(f"{path} is damaged ({error}); name another folder") from error
     for key, model in models.items():
-        own = {"checkpoint": model.checkpoint, "data": str(data.resolve()), "settings": list(model.settings)}
+        own = {
+            "checkpoint": model.checkpoint,
+            "checkpoint's digest": model.digest,
+            "data": str(data.resolve()),
+            "settings": list(model.settings),
+        }
         for what, value in claimed.get(key, own).items():
             if value != own.get(what):
                 raise UsageError(
