@@ -18,7 +18,7 @@ class MetricRow:
     Attributes:
         task: Of `metrics.json`.
         metric: Of the task.
-        decides: Whether it is the task's first metric, by which the whole comparison is decided.
+        decides: Whether it is the task's first metric that both have, by which the whole comparison is decided.
         first: The first model's figure over the compared items.
         second: The second's.
         comparison: Of the two, item by item.
@@ -70,8 +70,9 @@ def compare_evaluations(
 ) -> EvaluationComparison:
     """Returns whether the first model is better than the second, by every task that both were measured in.
 
-    Each metric is compared item by item (`compare_figures`). The whole is decided by each task's first metric, with
-    p-values corrected for their number (Holm), so that twenty tasks do not make one of them better by chance.
+    Each metric is compared item by item (`compare_figures`). The whole is decided by each task's first metric, of those
+    that both have, with p-values corrected for their number (Holm), so that twenty tasks do not make one of them better
+    by chance.
 
     Args:
         first: Of the model in question.
@@ -102,7 +103,7 @@ def compare_evaluations(
 
 
 def _rows(task: str, a: TaskFigures, b: TaskFigures, samples: int, seed: int, *, common: bool) -> list[MetricRow]:
-    rows = []
+    rows: list[MetricRow] = []
     for metric in a.model:
         first, second = a.per_item(metric), b.per_item(metric)
         if not first or not second:
@@ -121,7 +122,7 @@ def _rows(task: str, a: TaskFigures, b: TaskFigures, samples: int, seed: int, *,
         found = compare_figures(ours, theirs, samples=samples, seed=seed, videos=videos)
         rows.append(
             MetricRow(
-                task, metric, metric == a.primary, sum(ours) / len(ours), sum(theirs) / len(theirs), found,
+                task, metric, not rows, sum(ours) / len(ours), sum(theirs) / len(theirs), found,
                 found.p_value,
             )
         )  # fmt: skip

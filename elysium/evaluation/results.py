@@ -255,8 +255,18 @@ def summarise(
         curves=_curves(ordered, systems),
         speed=_speed(ordered, device),
         protocol=dict(protocol or {}),
-        notes=list(notes),
+        notes=[*notes, *_partly(ordered, systems)],
     )
+
+
+def _partly(items: Sequence[ItemResult], systems: Sequence[str]) -> list[str]:
+    """Says which baselines have no figure for some of the items: their means are of other items than the model's."""
+    counts = {system: sum(system in item.figures for item in items) for system in systems}
+    return [
+        f"the baseline {system} could be measured on {count:,} of {len(items):,} items only, of which its figures are"
+        for system, count in counts.items()
+        if count < len(items)
+    ]
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -67,6 +67,27 @@ def test_evaluations_without_a_common_task_are_refused():
         compare(measured(EASY, tasks=("sot",)), measured(EASY, tasks=("rsot",)))
 
 
+def judged(values, metrics):
+    items = [
+        ItemResult(id=f"{n}", video=f"v{n}", figures={"model": {metric: float(value) for metric in metrics}})
+        for n, value in enumerate(values)
+    ]
+    return Evaluation(tasks={"vqa": summarise(items, samples=100, seed=0)})
+
+
+def test_the_first_metric_that_both_have_decides_whichever_is_asked_about():
+    a, b = judged(EASY + 5, ["judge_accuracy", "exact_match"]), judged(EASY, ["exact_match"])
+    assert [(row.metric, row.decides) for row in compare(a, b).rows] == [("exact_match", True)]
+    assert (compare(a, b).says, compare(b, a).says) == ("better", "worse")
+
+
+def test_a_baseline_of_fewer_items_is_said_to_be_one():
+    systems = [{"model": {"auc": 50.0}, "static_box": {"auc": 20.0}}, {"model": {"auc": 50.0}}]
+    items = [ItemResult(id=f"{n}", video=f"{n}", figures=figures) for n, figures in enumerate(systems)]
+    [note] = summarise(items, samples=100, seed=0).notes
+    assert "static_box could be measured on 1 of 2 items" in note
+
+
 def test_what_weakens_a_comparison_is_said():
     a = measured(EASY, protocol={"judge": "gpt-a"}, data_hash="1", leaks=3)
     b = measured(EASY, protocol={"judge": "gpt-b"}, data_hash="2")
