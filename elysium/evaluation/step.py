@@ -57,7 +57,6 @@ def run(context: StepContext) -> StepResult:
     draw_scenes(context.output / "clips", model, scene_finder(works, items))
     samples, seed = context.settings.evaluate.bootstrap_samples, context.settings.seed
     write_tables(compared, context.output, samples=samples, seed=seed)
-    shutil.rmtree(context.output / "parts")
     sources = Sources(
         {**context.inputs, "evaluation": context.output},
         run_id=context.run_id,
@@ -65,6 +64,8 @@ def run(context: StepContext) -> StepResult:
         bootstrap_samples=samples,
     )
     write_atomic(context.output / REPORT_FILE, render_sources(sources))
+    # Last: killed before, the step goes on from what is measured.
+    shutil.rmtree(context.output / "parts")
 
     figures: dict[str, Any] = {
         f"{task}.{metric}": value for task, entry in model.items() for metric, value in entry.model.items()

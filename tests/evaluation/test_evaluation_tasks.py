@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from elysium.config import EvaluateSettings
@@ -262,6 +263,29 @@ def test_results_of_another_measurement_are_not_gone_on_with(data, oracle, tmp_p
     measure(works(data)["rsot-simulated"], lambda: oracle, tmp_path, facts={"checkpoint": "a"})
     with pytest.raises(UsageError, match=r"another measurement \(checkpoint differ\)"):
         measure(works(data)["rsot-simulated"], lambda: oracle, tmp_path, facts={"checkpoint": "b"})
+
+
+@pytest.mark.parametrize("task", ["sot-simulated", "rec-simulated", "video-reg-simulated"])
+def test_results_of_other_truth_are_not_gone_on_with(data, oracle, tmp_path, task):
+    measure(works(data)[task], lambda: oracle, tmp_path / "parts")
+    records = list(read_jsonl(data / "evaluation.jsonl", TrackRecord))
+    mended = [(x1, y1, x2, (y1 + y2) / 2) for x1, y1, x2, y2 in records[0].box]
+    write_jsonl(tmp_path / "evaluation.jsonl", [records[0].model_copy(update={"box": mended}), *records[1:]])
+    with pytest.raises(UsageError, match=r"another measurement \(truth differ\)"):
+        measure(works(tmp_path)[task], lambda: oracle, tmp_path / "parts")
+
+
+def test_a_broken_accelerator_is_no_failure_of_the_model(data, oracle, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    measure(works(data)["rec-simulated"], lambda: oracle, tmp_path, shard=Shard(0, 2))
+    monkeypatch.setattr(oracle, "ground", broken)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch, "ones", broken)
+    with pytest.raises(ElysiumError, match="answers nothing any more: CUDA error"):
+        measure(works(data)["rec-simulated"], lambda: oracle, tmp_path)
+    assert len(list(read_items(tmp_path))) == 2, "what was measured before is kept, and nothing counts as failed"
 
 
 def test_a_whole_measurement_needs_no_model(data, oracle, tmp_path):

@@ -96,6 +96,11 @@ def test_a_part_of_a_split_is_said_to_be_one(refcoco):
     assert len(work.sizes) == 3
 
 
+def test_an_expression_that_is_not_there_cannot_be_chosen(refcoco):
+    with pytest.raises(UsageError, match="there is no expression of refcoco testA typo"):
+        works(refcoco, name="refcoco", split="testA", media=refcoco / "train2014", only=("typo",))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -169,6 +169,14 @@ def test_got10ks_figures_are_over_all_frames_of_all_sequences(got10k, tmp_path):
     assert result.model["ao"] == pytest.approx((3 * one + 8 * other) / 11, abs=1e-3), "without the first frames"
 
 
+def test_a_part_without_a_frame_that_counts_is_refused(got10k):
+    root, names = got10k("val")
+    (root / "val" / names[1] / "cover.label").write_text("8\n0\n0\n" + "8\n" * 6)
+    with pytest.raises(UsageError, match="counts no frame of 1 of 2 sequences"):
+        works(root, name="got10k", split="val", only=names, max_frames=3)
+    assert works(root, name="got10k", split="val", only=names, max_frames=4)
+
+
 def test_a_set_whose_truth_is_not_public_gives_what_its_server_takes(got10k, tmp_path):
     root, names = got10k("test", hidden=True)
     [work] = works(root, name="got10k", split="test", only=names, baselines=())

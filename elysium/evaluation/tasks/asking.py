@@ -124,5 +124,21 @@ def _crashed(error: Exception) -> Crashed:
             f"the device's memory is not enough for one question: {str(error).splitlines()[0]} Fewer frames at once "
             "need less: --set evaluate.clip_frames=4; what is measured is kept, and the same command goes on"
         ) from error
+    if _accelerator_is_lost():
+        raise ElysiumError(
+            f"the accelerator answers nothing any more: {str(error).splitlines()[0]} What is measured is kept, and the "
+            "same command goes on in a new process"
+        ) from error
     logger.warning("a question cannot be answered and counts as failed: %s", error)
     return Crashed(str(error))
+
+
+def _accelerator_is_lost() -> bool:
+    """Returns whether CUDA can do nothing more in this process, as after a failed assertion in one of its kernels."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.ones(1, device="cuda").item()
+    except RuntimeError:
+        return True
+    return False

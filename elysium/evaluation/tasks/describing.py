@@ -16,7 +16,7 @@ from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.tasks.asking import Crashed, describe
 from elysium.evaluation.tasks.groups import relative_size
 from elysium.evaluation.tasks.pictures import Pictures
-from elysium.evaluation.tasks.work import SINGLE, Finished, Stopwatch, batched
+from elysium.evaluation.tasks.work import SINGLE, Finished, Stopwatch, batched, truth_digest
 from elysium.inference import Engine
 
 
@@ -56,6 +56,7 @@ class Describing:
         baselines: Sequence[str],
         metrics: Sequence[str] = (),
         facts: Mapping[str, Any] | None = None,
+        protocol: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
         clips: Sequence[Clip] = (),
     ) -> None:
@@ -63,7 +64,7 @@ class Describing:
         self._metrics = tuple(metrics)
         self._where, self._baselines = where, tuple(baselines)
         self._items = {item.id: item for item in items}
-        self._facts, self._notes = dict(facts or {}), list(notes)
+        self._facts, self._protocol, self._notes = dict(facts or {}), dict(protocol or {}), list(notes)
 
     @property
     def name(self) -> str:
@@ -78,7 +79,10 @@ class Describing:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What decides the answers."""
-        return {"task": self.name, "baselines": self._baselines, **self._facts}
+        asked = (
+            (item.id, list(item.descriptions), item.object_class, item.size, item.box) for item in self._items.values()
+        )
+        return {"task": self.name, "baselines": self._baselines, "truth": truth_digest(asked), **self._facts}
 
     @property
     def items(self) -> Mapping[str, Described]:
@@ -125,7 +129,7 @@ class Describing:
                     id=item.id,
                     video=item.video,
                     figures={name: _figures(answers[number], item) for name, answers in systems.items()},
-                    failures={} if text else {"crashed" if isinstance(own, Crashed) else "empty": 1},
+                    failures={} if text.strip() else {"crashed" if isinstance(own, Crashed) else "empty": 1},
                     groups={kind: list(names) for kind, names in item.groups.items()}
                     | {"size": [relative_size(item.box, item.size)]},
                     prediction=prediction,
@@ -137,7 +141,7 @@ class Describing:
     def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """Adds METEOR and CIDEr, which only all descriptions together give."""
         if not self._metrics:
-            return Finished(items, notes=self._notes)
+            return Finished(items, protocol=self._protocol, notes=self._notes)
         said = {MODEL: {item.id: str(item.prediction["text"]) for item in items}}
         if all("alone" in item.prediction for item in items):
             said[SINGLE] = {item.id: str(item.prediction["alone"]) for item in items}
@@ -154,7 +158,7 @@ class Describing:
                 name: {metric: round(value, 4) for metric, value in found.corpus.items()}
                 for name, found in scores.items()
             },
-            protocol={"tokeniser": own.tokeniser},
+            protocol={**self._protocol, "tokeniser": own.tokeniser},
             notes=[*self._notes, *missing, *own.notes],
         )
 

@@ -20,7 +20,7 @@ from elysium.evaluation.tasks.asking import Crashed, track
 from elysium.evaluation.tasks.baselines import csrt, frame_by_frame, has_csrt, static_box
 from elysium.evaluation.tasks.groups import box_groups
 from elysium.evaluation.tasks.pictures import Pictures
-from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC, Finished, Stopwatch
+from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC, Finished, Stopwatch, truth_digest
 from elysium.inference import Engine, TrackAnswer, TrackRequest
 
 Curves = dict[str, list[float]]
@@ -125,7 +125,8 @@ class Following:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What decides the answers."""
-        return {"task": self.name, "baselines": self._baselines, **self._facts}
+        asked = ((item.id, item.expression, item.size, item.boxes, item.absent) for item in self._items.values())
+        return {"task": self.name, "baselines": self._baselines, "truth": truth_digest(asked), **self._facts}
 
     @property
     def items(self) -> Mapping[str, Followed]:

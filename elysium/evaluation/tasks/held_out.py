@@ -40,7 +40,7 @@ def held_out_works(
         ElysiumError: If there is no held-out record for any of the tasks.
     """
     records = sorted(read_jsonl(data / RECORDS, TrackRecord), key=lambda record: record.id)
-    clips: dict[tuple[str, int], Pictures] = {}
+    clips: dict[tuple[str, ...], Pictures] = {}
     works = []
     for task in tasks:
         kind, _, where = task.rpartition("-")
@@ -59,7 +59,7 @@ def _work(
     data: Path,
     settings: EvaluateSettings,
     baselines: Sequence[str],
-    clips: dict[tuple[str, int], Pictures],
+    clips: dict[tuple[str, ...], Pictures],
 ) -> Work:
     leaks = [of_track(record, data) for record in records]
     facts = {"max_frames": settings.max_frames, "clip_frames": settings.clip_frames}
@@ -70,7 +70,16 @@ def _work(
         return Finding(where, [_named(record, data) for record in records], baselines=baselines, clips=leaks)
     shown = min(settings.clip_frames, settings.max_frames)
     described = [_described(record, _clip(record, data, shown, clips)) for record in records]
-    return Describing(where, described, baselines=baselines, metrics=settings.caption_metrics, facts=facts, clips=leaks)
+    facts = {"clip_frames": shown}
+    return Describing(
+        where,
+        described,
+        baselines=baselines,
+        metrics=settings.caption_metrics,
+        facts=facts,
+        protocol=facts,
+        clips=leaks,
+    )
 
 
 def _followed(record: TrackRecord, frames: Pictures) -> Followed:
@@ -112,9 +121,9 @@ def _described(record: TrackRecord, frames: Pictures) -> Described:
     )
 
 
-def _clip(record: TrackRecord, data: Path, count: int, clips: dict[tuple[str, int], Pictures]) -> Pictures:
-    """Returns a record's first frames: the very same list for all records of one video."""
-    key = (record.vid, count)
-    if key not in clips:
-        clips[key] = Pictures([data / name for name in record.frames[:count]], f"record {record.id}")
-    return clips[key]
+def _clip(record: TrackRecord, data: Path, count: int, clips: dict[tuple[str, ...], Pictures]) -> Pictures:
+    """Returns a record's first frames: the very same list for all records of the same frames."""
+    names = tuple(record.frames[:count])
+    if names not in clips:
+        clips[names] = Pictures([data / name for name in names], f"record {record.id}")
+    return clips[names]

@@ -10,6 +10,7 @@ from elysium.config import EvaluateSettings
 from elysium.errors import UsageError
 from elysium.evaluation.grounding.expressions import PUBLISHED_COUNTS, SETS, Expression, open_expressions
 from elysium.evaluation.request import SetRequest
+from elysium.evaluation.tasks.choosing import choose
 from elysium.evaluation.tasks.describing import Described, Describing
 from elysium.evaluation.tasks.finding import Finding, Named
 from elysium.evaluation.tasks.pictures import Pictures
@@ -25,9 +26,7 @@ def published_expressions(part: SetRequest, settings: EvaluateSettings) -> Findi
     if part.name is None or part.split is None:
         raise UsageError(f"rec needs --dataset, one of {', '.join(SETS)}, and --split, e.g. val, testA, testB or test")
     found = open_expressions(part.name, part.split, part.annotations or [part.data], part.media or part.data)
-    chosen = [item for item in found if part.only is None or item.id in part.only][: part.limit]
-    if not chosen:
-        raise UsageError(f"none of the {len(found)} expressions of {part.name} {part.split} is asked for")
+    chosen = choose(found, part, f"expression of {part.name} {part.split}")
     notes = []
     if len(chosen) < len(found):
         notes.append(
@@ -66,12 +65,15 @@ def published_descriptions(part: SetRequest, settings: EvaluateSettings) -> Desc
             f"{opened.title} describes {len(nameless)} of {len(sequences)} objects not at all: {nameless[0]}"
         )
     shown = min(settings.clip_frames, part.max_frames or settings.clip_frames)
-    clips: dict[str, Pictures] = {}
+    clips: dict[tuple[str, int], Pictures] = {}
     items = [
         Described(
             sequence.name,
             str(sequence.frames[0].parent),
-            clips.setdefault(str(sequence.frames[0]), Pictures(sequence.frames[:shown], sequence.name)),
+            clips.setdefault(
+                (str(sequence.frames[0]), min(shown, len(sequence.frames))),
+                Pictures(sequence.frames[:shown], sequence.name),
+            ),
             sequence.boxes[0],
             sequence.size(),
             [str(sequence.expression)],
@@ -89,6 +91,7 @@ def published_descriptions(part: SetRequest, settings: EvaluateSettings) -> Desc
         baselines=settings.baselines,
         metrics=settings.caption_metrics,
         facts={"clip_frames": shown, "split": opened.split},
+        protocol={"clip_frames": shown, "split": opened.split},
         notes=notes,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class PublishedTracking(Following):
         self._set, self._protocol_of_set = tracking_set, PROTOCOLS[tracking_set.protocol]
         self._cut = part.max_frames
         self._sequences = {sequence.name: _cut(sequence, part.max_frames) for sequence in sequences}
+        _check_counted(list(self._sequences.values()), tracking_set.title)
         super().__init__(
             part.task,
             tracking_set.name if tracking_set.split in ("test", "evaluation") else _joined(tracking_set),
@@ -90,23 +92,22 @@ class PublishedTracking(Following):
 
     def _corpus(self, items: Sequence[ItemResult]) -> dict[str, Figures]:
         """Returns the figures that the set's protocol takes over all frames of all sequences; none for most."""
-        weights: list[int] = []
+        weights: dict[str, int] = {}
         for item in items:
             sequence = self._sequences[item.id]
             score: Score | None = self._protocol_of_set.score(sequence.boxes, sequence) if sequence.given else None
             if not isinstance(score, OverlapScore):
                 return {}
-            weights.append(score.num_frames)
-        shares = np.array(weights) / sum(weights)
-        systems = dict.fromkeys(name for item in items for name in item.figures)
-        whole = [name for name in systems if all(name in item.figures for item in items)]
-        return {
-            system: {
-                metric: round(float(shares @ [item.figures[system][metric] for item in items]), 4)
+            weights[item.id] = score.num_frames
+        found: dict[str, Figures] = {}
+        for system in dict.fromkeys(name for item in items for name in item.figures):
+            having = [item for item in items if system in item.figures]
+            frames = [weights[item.id] for item in having]
+            found[system] = {
+                metric: round(float(np.average([item.figures[system][metric] for item in having], weights=frames)), 4)
                 for metric in self._protocol_of_set.figures
             }
-            for system in whole
-        }
+        return found
 
     def _pixels(self, item: ItemResult) -> FloatArray:
         rows = [[np.nan] * 4 if box is None else box for box in item.prediction["boxes"]]
@@ -150,6 +151,16 @@ def _items(sequences: Sequence[TrackingSequence]) -> list[Followed]:
     return items
 
 
+def _check_counted(sequences: Sequence[TrackingSequence], title: str) -> None:
+    """Raises UsageError where a protocol that counts some frames alone, and never the first, would count none."""
+    lost = [one.name for one in sequences if one.counted is not None and not one.counted[1:].any()]
+    if lost:
+        raise UsageError(
+            f"{title} counts no frame of {len(lost)} of {len(sequences)} sequences ({', '.join(lost[:3])} …): the "
+            "target is seen in none of those that are followed; --max-frames takes more of them"
+        )
+
+
 def _place(sequence: TrackingSequence) -> tuple[str, str]:
     """Returns what tells a sequence's video, and its first frame."""
     first = str(sequence.frames[0])
@@ -158,8 +169,6 @@ def _place(sequence: TrackingSequence) -> tuple[str, str]:
 
 
 def _cut(sequence: TrackingSequence, count: int | None) -> TrackingSequence:
-    from dataclasses import replace
-
     if count is None or len(sequence.frames) <= count:
         return sequence
     return replace(
