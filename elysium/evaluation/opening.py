@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from elysium.config import EvaluateSettings
+from elysium.errors import UsageError
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest, SetRequest
 from elysium.evaluation.tasks.answering import Answering
 from elysium.evaluation.tasks.choosing import choose
@@ -14,6 +15,15 @@ from elysium.evaluation.tasks.published_expressions import published_description
 from elysium.evaluation.tasks.published_tracking import published_tracking
 from elysium.evaluation.tasks.work import Work
 from elysium.evaluation.videoqa.questions import open_question_set
+
+# Field of `SetRequest` to the tasks that heed it.
+_KNOWN_BY = {
+    "annotations": ("rec",),
+    "media": ("rec", "vqa"),
+    "missing": ("vqa",),
+    "max_frames": ("sot", "rsot", "video-reg"),
+    "judging": ("vqa",),
+}
 
 
 def open_works(request: EvaluationRequest) -> list[Work]:
@@ -28,6 +38,7 @@ def open_works(request: EvaluationRequest) -> list[Work]:
 def _works(part: HeldOutRequest | SetRequest, settings: EvaluateSettings) -> Sequence[Work]:
     if isinstance(part, HeldOutRequest):
         return held_out_works(part.data, settings, part.tasks, settings.baselines)
+    _check_meant(part)
     if part.task == "vqa":
         return [_answering(part, settings)]
     if part.task in ("sot", "rsot"):
@@ -35,6 +46,15 @@ def _works(part: HeldOutRequest | SetRequest, settings: EvaluateSettings) -> Seq
     if part.task == "rec":
         return [published_expressions(part, settings)]
     return [published_descriptions(part, settings)]
+
+
+def _check_meant(part: SetRequest) -> None:
+    """Raises UsageError where something is asked for that the task does not know, and would not do."""
+    for flag, tasks in _KNOWN_BY.items():
+        given = getattr(part, flag)
+        if part.task not in tasks and given and given != "refuse":
+            name = {"missing": "missing-videos", "judging": "judge-model"}.get(flag, flag.replace("_", "-"))
+            raise UsageError(f"--{name} means nothing for --task {part.task}, only for {', '.join(tasks)}")
 
 
 def _answering(part: SetRequest, settings: EvaluateSettings) -> Work:

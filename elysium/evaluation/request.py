@@ -42,7 +42,7 @@ class SetRequest(BaseModel):
         missing: Whether missing videos are refused, or count as failures.
         only: Ids of the items to measure, instead of all.
         limit: Measures the first so many items.
-        max_frames: Follows the first so many frames.
+        max_frames: Follows the first so many frames; of descriptions, shows no more.
         judging: How answers are judged, for `vqa`.
     """
 

@@ -101,6 +101,15 @@ def test_an_expression_that_is_not_there_cannot_be_chosen(refcoco):
         works(refcoco, name="refcoco", split="testA", media=refcoco / "train2014", only=("typo",))
 
 
+def test_what_a_task_would_not_heed_is_refused(refcoco, elysiumtrack, tmp_path):
+    with pytest.raises(UsageError, match="--max-frames means nothing for --task rec, only for sot, rsot, video-reg"):
+        works(refcoco, name="refcoco", split="testA", media=refcoco / "train2014", max_frames=3)
+    [work] = works(elysiumtrack, "video-reg", max_frames=2)
+    result, _ = figures(work, Finder(["a car"]), tmp_path / "out")
+    assert (result.protocol["max_frames"], result.protocol["clip_frames"]) == (2, 2)
+    assert any("first 2 frames" in note for note in result.notes)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -85,13 +85,15 @@ def published_descriptions(part: SetRequest, settings: EvaluateSettings) -> Desc
     notes = []
     if len(sequences) < len(opened.sequences) or not opened.complete:
         notes.append(f"{len(sequences)} objects of {opened.title}: no figure of the whole set")
+    if part.max_frames is not None:
+        notes.append(f"only the first {shown} frames of each video were shown")
     return Describing(
         opened.name,
         items,
         baselines=settings.baselines,
         metrics=settings.caption_metrics,
         facts={"clip_frames": shown, "split": opened.split},
-        protocol={"clip_frames": shown, "split": opened.split},
+        protocol={"clip_frames": shown, "max_frames": part.max_frames, "split": opened.split},
         notes=notes,
     )
 
