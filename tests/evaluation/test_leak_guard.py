@@ -152,6 +152,16 @@ def test_an_index_is_made_once_for_the_same_content(data, tmp_path):
     assert [again.name(row) for row in range(7)] == [f"t{seed}" for seed in range(7)]
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\x93NUMPY"])
+@pytest.mark.parametrize("name", ["index.json", "frames.npy"])
+def test_a_damaged_index_is_made_anew(data, tmp_path, caplog, name, content):
+    first = open_index(data, tmp_path / "cache")
+    (path,) = (tmp_path / "cache").glob(f"[!.]*/{name}")
+    path.write_bytes(content)
+    assert equal(first, open_index(data, tmp_path / "cache"))
+    assert "is damaged and made anew" in caplog.text
+
+
 def test_other_content_is_another_index(data, tmp_path):
     open_index(data, tmp_path / "cache")
     write_jsonl(data / "train.jsonl", [record(data, "t7", 7)])

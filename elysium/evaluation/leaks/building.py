@@ -41,8 +41,8 @@ _NAMED = 3
 def open_index(source: Path, cache: Path | None = None, root: str | None = None) -> TrainingIndex:
     """Returns the index of training data: the one that was made before, or a new one.
 
-    Reading a million clips of 384 pixels takes one and a half hours of one core, and is spread over all there are. It
-    is done once for the same data: parts are kept as they are finished, and a killed attempt goes on with the next.
+    Reading a million clips of 384 pixels takes about an hour of two cores, and is spread over all there are. It is
+    done once for the same data: parts are kept as they are finished, and a killed attempt goes on with the next.
 
     Args:
         source: A snapshot's data folder with `train.jsonl`, or the folder or file of an import.
@@ -57,13 +57,16 @@ def open_index(source: Path, cache: Path | None = None, root: str | None = None)
         return build(training_clips(source, root))
     key = source_key(source, root)
     folder, parts = cache / key, cache / f".{key}.parts"
-    if not (folder / INFORMATION).is_file():
+    index = _load(folder)
+    if index is None:
         with _lock(cache, key):
-            if not (folder / INFORMATION).is_file():
+            index = _load(folder)
+            if index is None:
                 logger.info("looking at the training clips of %s; kept in %s", source, folder)
-                publish_folder(folder, build(training_clips(source, root), parts).save)
+                index = build(training_clips(source, root), parts)
+                publish_folder(folder, index.save)
             shutil.rmtree(parts, ignore_errors=True)
-    return TrainingIndex.load(folder)
+    return index
 
 
 def open_indexes(training: TrainingSettings, tracks: Path | None, cache: Path | None = None) -> list[TrainingIndex]:
@@ -97,15 +100,14 @@ def build(clips: Iterable[Clip], parts: Path | None = None) -> TrainingIndex:
     made = []
     for number, batch in enumerate(batches(clips, _PART)):
         folder = parts / f"{number:06}" if parts is not None else None
-        if folder is not None and (folder / INFORMATION).is_file():
-            made.append(TrainingIndex.load(folder))
-            continue
-        part = _look(batch)
-        if folder is not None:
-            publish_folder(folder, part.save)
+        part = _load(folder) if folder is not None else None
+        if part is None:
+            part = _look(batch)
+            if folder is not None:
+                publish_folder(folder, part.save)
+            if len(batch.clips) == _PART:
+                logger.info("%d training clips looked at", batch.first + _PART)
         made.append(part)
-        if len(batch.clips) == _PART:
-            logger.info("%d training clips looked at", batch.first + _PART)
     index = TrainingIndex.join(made)
     if index.num_unread > _MAX_UNREAD * len(index.clips):
         raise ElysiumError(
@@ -125,6 +127,17 @@ def source_key(source: Path, root: str | None = None) -> str:
     lineage = source.parent / "lineage.json"
     version = json.loads(lineage.read_text(encoding="utf-8")).get("data_hash") if lineage.is_file() else None
     return digest_of({"version": _VERSION, "records": sha256(path), "data": version, "root": root})[:32]
+
+
+def _load(folder: Path) -> TrainingIndex | None:
+    """Returns a finished index, or None where there is none, or one that a crash of the machine has damaged."""
+    if not (folder / INFORMATION).is_file():
+        return None
+    try:
+        return TrainingIndex.load(folder)
+    except (OSError, EOFError, ValueError, TypeError) as error:
+        logger.warning("the index of training clips in %s is damaged and made anew: %s", folder, error)
+        return None
 
 
 def _look(batch: Batch) -> TrainingIndex:

@@ -1,9 +1,9 @@
 """What a frame looks like in 128 bits that another encoding, size or brightness hardly changes.
 
 A difference hash: the frame, squeezed to a grid of 8 x 8 cells, and for each cell whether it is brighter than its
-neighbour to the left (on a grid of 9 x 8) and above (8 x 9). Chosen among ten hashes of 64 to 256 bits by how far the
-same frames stay together and different ones apart (`benchmarks/leaks.py`): hashes of the cosine transform are thrown
-further by a crop, those of 64 bits meet by chance.
+neighbour to the left (on a grid of 9 x 8) and above (8 x 9). Chosen among hashes of 64 to 256 bits by how near changed
+frames stay to the original, measured by the nearest of different frames (`benchmarks/leaks.py`): those of the cosine
+transform are thrown further by a crop, those of 64 bits meet by chance.
 """
 
 from __future__ import annotations

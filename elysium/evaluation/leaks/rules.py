@@ -19,9 +19,9 @@ from elysium.evaluation.leaks.search import find_near
 
 How = Literal["id", "video", "clip", "time", "file", "look"]
 
-# Two clips look alike if one frame of each differs in at most CLOSE bits of 128, or two of each in at most NEAR. One
-# frame that is near may be chance among many millions of pairs, two of the same clip are not; the middle of two
-# measured distributions, see `benchmarks/leaks.py`.
+# Two clips look alike if one frame of each differs in at most CLOSE bits of 128, or two of each in at most NEAR. Copies
+# that were cut by 5 % at one side are some 20 bits apart at most, and different clips of one simulator, of 1.8 billion
+# pairs of frames, more than that (`benchmarks/leaks.py`). One frame that is near may be chance among more pairs.
 CLOSE, NEAR = 12, 20
 
 # Two frames that are near: of which clips, their numbers there, and whether one is mirrored.
