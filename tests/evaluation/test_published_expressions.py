@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from elysium.config import EvaluateSettings
+from elysium.data.sets.schema import SetRecord, Turn
 from elysium.errors import UsageError
+from elysium.evaluation.leaks import of_set_record
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, SetRequest
 from elysium.evaluation.running import figures_of, measure
@@ -101,9 +103,32 @@ def test_an_expression_that_is_not_there_cannot_be_chosen(refcoco):
         works(refcoco, name="refcoco", split="testA", media=refcoco / "train2014", only=("typo",))
 
 
-def test_what_a_task_would_not_heed_is_refused(refcoco, elysiumtrack, tmp_path):
+def named_in_training(dataset, frames):
+    """What training data that was imported calls a video, and its record."""
+    turn = Turn(question="?", answer="!")
+    clip = of_set_record(SetRecord(id="10", dataset=dataset, frames=frames, turns=[turn]), "elsewhere")
+    return clip.dataset, clip.video
+
+
+def test_pictures_are_called_as_training_data_calls_them(refcoco):
+    [work] = works(refcoco, name="refcoco", split="testA", media=refcoco / "train2014")
+    clips = work.clips()
+    picture = "train2014/COCO_train2014_000000000007.jpg"
+    assert {(clip.dataset, clip.video) for clip in clips} == {named_in_training("refcoco", [picture])}
+    assert not {"10", "1"} & {clip.id for clip in clips}, "sentences are not numbered as objects are"
+
+
+def test_videos_are_called_as_training_data_calls_them(elysiumtrack):
+    frames = [["0/0.jpg", "0/1.jpg"], ["1/0.jpg", "1/1.jpg"], ["2/0.jpg", "2/1.jpg"]]
+    expected = {named_in_training("elysiumtrack", paths) for paths in frames}
+    for task in ("video-reg", "sot"):
+        [work] = works(elysiumtrack, task, name="elysiumtrack")
+        assert {(clip.dataset, clip.video) for clip in work.clips()} == expected
+
+
+def test_what_a_task_would_not_heed_is_refused(elysiumtrack, tmp_path):
     with pytest.raises(UsageError, match="--max-frames means nothing for --task rec, only for sot, rsot, video-reg"):
-        works(refcoco, name="refcoco", split="testA", media=refcoco / "train2014", max_frames=3)
+        works(elysiumtrack, name="refcoco", split="testA", max_frames=3)
     [work] = works(elysiumtrack, "video-reg", max_frames=2)
     result, _ = figures(work, Finder(["a car"]), tmp_path / "out")
     assert (result.protocol["max_frames"], result.protocol["clip_frames"]) == (2, 2)

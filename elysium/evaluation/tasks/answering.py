@@ -26,6 +26,7 @@ from elysium.evaluation.videoqa.spending import JudgeLimits
 from elysium.inference import Engine
 from elysium.inference.choice import ReadOptions
 from elysium.inference.shown import as_many_as_fit, spread_frames
+from elysium.pipeline.workspace import write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ class Answering:
             notes.append("no judge was asked: figures are by matching words (--judge-model names one)")
             return Finished(items, protocol=protocol, notes=notes)
         result = self._judge(items, folder)
-        (folder / "judge.json").write_text(result.model_dump_json(indent=1), encoding="utf-8")
+        write_atomic(folder / "judge.json", result.model_dump_json(indent=1))
         protocol |= {
             "judge": ", ".join(result.reported) or result.judge.model,
             "judge_prompt": f"{result.prompt} ({result.prompt_digest[:12]})",

@@ -104,9 +104,7 @@ class Finding:
 
     def clips(self) -> list[Clip]:
         """What the items show."""
-        return self._clips or [
-            Clip(item.id, item.video, [item.path], dataset=self._where) for item in self._items.values()
-        ]
+        return self._clips or [Clip(item.id, None, [item.path], dataset=self._where) for item in self._items.values()]
 
     def check(self) -> None:
         """Nothing else is needed."""

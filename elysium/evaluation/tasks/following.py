@@ -136,7 +136,7 @@ class Following:
     def clips(self) -> list[Clip]:
         """What the items show."""
         return self._clips or [
-            Clip(item.id, item.video, list(item.frames.paths), dataset=self._where) for item in self._items.values()
+            Clip(item.id, None, list(item.frames.paths), dataset=self._where) for item in self._items.values()
         ]
 
     def check(self) -> None:

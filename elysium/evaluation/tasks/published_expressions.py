@@ -9,6 +9,7 @@ import numpy as np
 from elysium.config import EvaluateSettings
 from elysium.errors import UsageError
 from elysium.evaluation.grounding.expressions import PUBLISHED_COUNTS, SETS, Expression, open_expressions
+from elysium.evaluation.leaks import Clip
 from elysium.evaluation.request import SetRequest
 from elysium.evaluation.tasks.choosing import choose
 from elysium.evaluation.tasks.describing import Described, Describing
@@ -48,6 +49,8 @@ def published_expressions(part: SetRequest, settings: EvaluateSettings) -> Findi
         baselines=settings.baselines,
         protocol={"split": part.split},
         notes=notes,
+        # Ids count sentences here and objects in training; pictures have one name in both.
+        clips=[Clip(f"{part.split} {item.id}", item.image.stem, [item.image], dataset=part.name) for item in chosen],
     )
 
 
@@ -95,6 +98,10 @@ def published_descriptions(part: SetRequest, settings: EvaluateSettings) -> Desc
         facts={"clip_frames": shown, "split": opened.split},
         protocol={"clip_frames": shown, "max_frames": part.max_frames, "split": opened.split},
         notes=notes,
+        clips=[
+            Clip(one.name, one.frames[0].parent.name, list(one.frames[:shown]), dataset=opened.name)
+            for one in sequences
+        ],
     )
 
 

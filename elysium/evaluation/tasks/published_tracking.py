@@ -12,6 +12,7 @@ import numpy as np
 from elysium.boxes import FloatArray, to_pixels
 from elysium.config import EvaluateSettings
 from elysium.errors import UsageError
+from elysium.evaluation.leaks import Clip
 from elysium.evaluation.request import SetRequest
 from elysium.evaluation.results import Figures, ItemResult
 from elysium.evaluation.tasks.following import Curves, Followed, Following
@@ -24,6 +25,7 @@ from elysium.evaluation.tracking.toolkits import OverlapScore
 from elysium.evaluation.tracking.writers import write_results
 
 RESULTS = "results"
+ELYSIUMTRACK = "elysiumtrack"
 
 
 def published_tracking(part: SetRequest, settings: EvaluateSettings) -> PublishedTracking:
@@ -66,6 +68,14 @@ class PublishedTracking(Following):
             },
             notes=self._part_notes(len(sequences)),
         )
+
+    def clips(self) -> list[Clip]:
+        """What the sequences show; only ElysiumTrack's videos are called by their folder, as an import calls them."""
+        named = self._set.name == ELYSIUMTRACK
+        return [
+            Clip(item.id, Path(item.video).name if named else None, list(item.frames.paths), dataset=self._set.name)
+            for item in self.items.values()
+        ]
 
     def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """Adds what is no mean over sequences, and writes result files as the set's server or toolkit takes them."""
