@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,7 @@ from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC, Finished, Stopwa
 from elysium.inference import Engine, TrackAnswer, TrackRequest
 
 Curves = dict[str, list[float]]
-# From predicted and true boxes in pixels, and flags of absence: figures and curves.
-Scorer = Callable[[FloatArray, FloatArray, "npt.NDArray[np.bool_] | None"], tuple[dict[str, float], Curves]]
+_CURVES = ("success", "precision", "norm_precision")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +54,6 @@ class Followed:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def one_pass(
-    predicted: FloatArray, truth: FloatArray, absent: npt.NDArray[np.bool_] | None
-) -> tuple[dict[str, float], Curves]:
-    """Scores by success, precision and normalised precision; absent frames are failures (PROTOCOL §7)."""
-    score = score_track(predicted, truth, absent)
-    curves = {
-        "success": score.success_curve,
-        "precision": score.precision_curve,
-        "norm_precision": score.norm_precision_curve,
-    }
-    figures = {metric: round(getattr(score, metric), 4) for metric in TRACKING_METRICS}
-    return figures, {name: np.round(curve, 3).tolist() for name, curve in curves.items()}
-
-
 class Following:
     """SOT or RSOT on a set.
 
@@ -77,7 +62,6 @@ class Following:
         where: Name of the set.
         items: What to follow.
         baselines: Which of `work.BASELINES` to measure, where they apply.
-        scorer: Of one sequence.
         facts: What else decides the answers.
         protocol: What else the figures depend on.
         notes: What a reader must know.
@@ -94,7 +78,6 @@ class Following:
         items: Sequence[Followed],
         *,
         baselines: Sequence[str],
-        scorer: Scorer = one_pass,
         facts: Mapping[str, Any] | None = None,
         protocol: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
@@ -109,7 +92,7 @@ class Following:
             )
         self._kind, self._where = kind, where
         self._items = {item.id: item for item in items}
-        self._baselines, self._scorer = tuple(baselines), scorer
+        self._baselines = tuple(baselines)
         self._facts, self._protocol, self._notes = dict(facts or {}), dict(protocol or {}), list(notes)
 
     @property
@@ -201,7 +184,13 @@ class Following:
         if self._kind == "sot":
             # As it was given: the model is told it cut to the frame.
             predicted[0] = item.boxes[0]
-        return self._scorer(predicted, item.boxes, item.absent)
+        return self._figures(item, predicted)
+
+    def _figures(self, item: Followed, predicted: FloatArray) -> tuple[dict[str, float], Curves]:
+        """Returns figures and curves of boxes in pixels, by one-pass evaluation; absent frames are failures."""
+        score = score_track(predicted, item.boxes, item.absent)
+        figures = {metric: round(getattr(score, metric), 4) for metric in TRACKING_METRICS}
+        return figures, {name: np.round(getattr(score, f"{name}_curve"), 3).tolist() for name in _CURVES}
 
 
 def _failures(answer: TrackAnswer | Crashed, boxes: FloatArray) -> dict[str, int]:

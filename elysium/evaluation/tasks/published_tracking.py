@@ -88,13 +88,11 @@ class PublishedTracking(Following):
                 notes.append(f"the truth of {self._set.title} is not public: {place} is for its server to score")
         return Finished(items, corpus=self._corpus(items), protocol=finished.protocol, notes=notes)
 
-    def _score(self, item: Followed, boxes: FloatArray) -> tuple[Figures, Curves]:
+    def _figures(self, item: Followed, predicted: FloatArray) -> tuple[Figures, Curves]:
+        """Returns figures and curves by the set's own protocol; none where the truth is not public."""
         sequence = self._sequences[item.id]
         if not sequence.given:
             return {}, {}
-        predicted = to_pixels(boxes, item.size)
-        if self._kind == "sot":
-            predicted[0] = item.boxes[0]
         score = self._protocol_of_set.score(predicted, sequence)
         figures = {name: round(value, 4) for name, value in self._protocol_of_set.figures_of(score).items()}
         curves = {name: getattr(score, f"{name}_curve") for name in self._protocol_of_set.curves}
