@@ -244,7 +244,7 @@ def summarise(
         model=means[MODEL],
         baselines={system: means[system] for system in systems if system != MODEL},
         intervals=_intervals(
-            ordered, [name for name in metrics if _is_mean(name, means, corpus, ordered)], samples, seed
+            ordered, [name for name in metrics if _has_interval(name, means, corpus, ordered)], samples, seed
         ),
         num_sequences=len(ordered),
         num_failures=sum(failures.values()),
@@ -257,6 +257,16 @@ def summarise(
         protocol=dict(protocol or {}),
         notes=[*notes, *_partly(ordered, systems)],
     )
+
+
+def is_mean(figure: float, values: Sequence[float]) -> bool:
+    """Returns whether a figure is the mean of its items' figures, at least one, so that their interval is its own.
+
+    Example:
+        >>> is_mean(50.0, [100.0, 0.0]), is_mean(40.0, [100.0, 0.0])
+        (True, False)
+    """
+    return abs(figure - sum(values) / len(values)) < _SAME
 
 
 def _partly(items: Sequence[ItemResult], systems: Sequence[str]) -> list[str]:
@@ -273,7 +283,7 @@ def _mean(values: Iterable[float | None]) -> float:
     return round(float(np.mean([value for value in values if value is not None])), 4)
 
 
-def _is_mean(
+def _has_interval(
     metric: str,
     means: Mapping[str, Figures],
     corpus: Mapping[str, Figures] | None,
@@ -281,7 +291,9 @@ def _is_mean(
 ) -> bool:
     if metric not in (corpus or {}).get(MODEL, {}):
         return True
-    return abs(means[MODEL][metric] - _mean(item.figures[MODEL].get(metric) for item in items)) < _SAME
+    return is_mean(
+        means[MODEL][metric], [item.figures[MODEL][metric] for item in items if metric in item.figures[MODEL]]
+    )
 
 
 def _intervals(

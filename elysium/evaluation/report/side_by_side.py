@@ -12,12 +12,10 @@ from dataclasses import dataclass, field, replace
 from elysium.errors import UsageError
 from elysium.evaluation.compare import EvaluationComparison, compare_evaluations
 from elysium.evaluation.report.names import system_name, task_name
-from elysium.evaluation.results import MODEL, Evaluation, TaskFigures
+from elysium.evaluation.results import MODEL, Evaluation, TaskFigures, is_mean
 from elysium.evaluation.statistics import Comparison, Says, bootstrap_mean
 
 LETTERS = "ABCDE"
-# Percent points that rounding may part a mean from itself.
-_SAME = 0.01
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ def as_model(figures: TaskFigures, system: str, *, samples: int, seed: int) -> T
     for metric, mean in figures.baselines[system].items():
         found = figures.per_item(metric, system)
         # A figure that all items together give is no mean of theirs: it has no interval.
-        if found and abs(sum(found.values()) / len(found) - mean) < _SAME:
+        if found and is_mean(mean, list(found.values())):
             videos = [figures.videos.get(name, name) for name in found]
             _, low, high = bootstrap_mean(list(found.values()), samples, seed, videos)
             intervals[metric] = (round(low, 3), round(high, 3))

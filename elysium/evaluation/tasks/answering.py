@@ -17,7 +17,7 @@ from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.tasks.asking import Crashed, Image, ask
 from elysium.evaluation.tasks.work import SINGLE, Finished, Stopwatch, batched
 from elysium.evaluation.videoqa.judges import JudgeOptions, open_judge
-from elysium.evaluation.videoqa.judging import JudgeItem, judge_all
+from elysium.evaluation.videoqa.judging import judge_all, judge_items
 from elysium.evaluation.videoqa.matching import match_answers
 from elysium.evaluation.videoqa.prompt import ELYSIUM_1, load_prompt
 from elysium.evaluation.videoqa.questions import QuestionSet, VideoQuestion
@@ -194,10 +194,7 @@ class Answering:
         judging = self._judging
         if judging is None:
             raise ValueError("there is no judge")
-        asked = [
-            JudgeItem(item.id, self._items[item.id].question, self._items[item.id].answer, item.prediction["text"])
-            for item in items
-        ]
+        asked = judge_items(self._items.values(), {item.id: item.prediction["text"] for item in items})
         judge = open_judge(judging.options, judging.home)
         try:
             return judge_all(
