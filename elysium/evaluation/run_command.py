@@ -17,11 +17,12 @@ from elysium.evaluation.run_options import (
     take_set_options,
     training_option,
 )
-from elysium.options import json_option, set_option
+from elysium.options import home_option, json_option, set_option
 
 if TYPE_CHECKING:
     from elysium.evaluation.request import HeldOutRequest, SetRequest
 
+_TRAINING = "train.jsonl"
 _TASKS = {"sot": "sot", "rsot": "rsot", "rec": "rec", "reg": "video-reg", "video-reg": "video-reg", "vqa": "vqa"}
 
 
@@ -37,7 +38,7 @@ _TASKS = {"sot": "sot", "rsot": "rsot", "rec": "rec", "reg": "video-reg", "video
     "--checkpoint",
     required=True,
     metavar="CKPT",
-    help="A folder, e.g. RUN/checkpoints/finetune/model; nano, which Elysium carries; or models:/NAME@ALIAS in runs/.",
+    help="A folder, e.g. RUN/checkpoints/finetune/model; nano, which Elysium carries; or models:/NAME@ALIAS in --home.",
 )
 @click.option(
     "--output",
@@ -45,6 +46,14 @@ _TASKS = {"sot": "sot", "rsot": "rsot", "rec": "rec", "reg": "video-reg", "video
     required=True,
     help="For figures, predictions, the report and, item by item as they land, parts/. Named again, a run goes on.",
 )
+@click.option(
+    "--log-run",
+    default=None,
+    metavar="RUN",
+    help="Log figures, report and tables into this run's MLflow page, made where there is none; the server is --home's "
+    "or --set registry.tracking_uri=URI.",
+)
+@home_option
 @set_options
 @training_option
 @sharing_options
@@ -56,6 +65,8 @@ def run_command(
     data: Path,
     checkpoint: str,
     output: Path,
+    log_run: str | None,
+    home: Path,
     training: tuple[Path, ...],
     processes: int | None,
     shard: tuple[int, int] | None,
@@ -78,18 +89,21 @@ def run_command(
     """
     from elysium.config import load_settings
     from elysium.evaluation.evaluating import LEAK_CACHE, evaluate_into
-    from elysium.evaluation.request import EvaluationRequest
+    from elysium.evaluation.request import EvaluationRequest, HeldOutRequest
     from elysium.evaluation.running import Shard
     from elysium.inference.checkpoints import find_checkpoint
 
     settings = load_settings("nano", (*overrides, *([f"evaluate.processes={processes}"] if processes else ())))
+    part = _part(_TASKS[task], data, others)
+    # A snapshot's own training records lie beside those that it holds back.
+    beside = (data,) if isinstance(part, HeldOutRequest) and (data / _TRAINING).is_file() else ()
     request = EvaluationRequest(
-        checkpoint=find_checkpoint(checkpoint, Path("runs")),
+        checkpoint=find_checkpoint(checkpoint, home),
         name=checkpoint,
-        sets=(_part(_TASKS[task], data, others),),
+        sets=(part,),
         settings=settings.evaluate,
-        training=training,
-        leak_cache=Path("runs") / LEAK_CACHE,
+        training=training or beside,
+        leak_cache=home / LEAK_CACHE,
         seed=settings.seed,
     )
     found = evaluate_into(request, output, None if shard is None else Shard(*shard))
@@ -98,6 +112,11 @@ def run_command(
         if as_json:
             print_json({"missing": found.missing})
         return
+    if log_run is not None:
+        from elysium.registry.evaluation_log import log_evaluation
+        from elysium.registry.store import open_store
+
+        log_evaluation(open_store(settings.registry, home), log_run, output)
     if found.evaluation.leaks is None:
         click.echo("nobody looked for the items in training data: --training-data names it", err=True)
     shown = {

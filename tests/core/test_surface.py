@@ -35,7 +35,8 @@ OPTIONS = {
     "evaluate run": {
         *("--task", "--data", "--checkpoint", "--output", "--dataset", "--split", "--annotations", "--media", "--only"),
         *("--limit", "--max-frames", "--processes", "--shard", "--judge-model", "--judge-url", "--judge-prompt"),
-        *("--judge-price", "--judge-max-cost", "--missing-videos", "--set", "--json"),
+        *("--judge-price", "--judge-max-cost", "--missing-videos", "--training-data", "--log-run", "--set"),
+        *("--home", "--json"),
     },
     "evaluate report": {"--output", "--name", "--json"},
     "evaluate compare": {"--common", "--json"},

@@ -177,11 +177,9 @@ def test_items_that_were_trained_on_stop_the_step_with_their_list(context, leaki
 
 
 def test_leaks_that_are_allowed_are_said(leaking, checkpoint, tmp_path, capsys):
-    training = ("--training-data", str(leaking))
-    assert run_command(leaking, checkpoint, tmp_path / "out", *training) == 3
+    assert run_command(leaking, checkpoint, tmp_path / "out") == 3, "the snapshot's own training records are known"
     assert "clip-0 shares a file" in capsys.readouterr().err
-    allowed = (*training, "--set", "evaluate.allow_leaks=true")
-    assert run_command(leaking, checkpoint, tmp_path / "out", *allowed) == 0
+    assert run_command(leaking, checkpoint, tmp_path / "out", "--set", "evaluate.allow_leaks=true") == 0
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert (metrics["leaks"], metrics["leak_check"]["leaked"]) == (1, ["clip-0"])
 
@@ -189,7 +187,8 @@ def test_leaks_that_are_allowed_are_said(leaking, checkpoint, tmp_path, capsys):
 def run_command(data, checkpoint, output, *flags):
     sets = [argument for override in OVERRIDES for argument in ("--set", override)]
     folders = ["--data", str(data), "--checkpoint", str(checkpoint / "model"), "--output", str(output)]
-    return elysium(["evaluate", "run", "--task", "rec", *folders, *sets, *flags])
+    home = () if "--home" in flags else ("--home", str(output.parent / "home"))
+    return elysium(["evaluate", "run", "--task", "rec", *folders, *sets, *home, *flags])
 
 
 def test_processes_and_shards_give_what_one_process_gives(data, checkpoint, tmp_path, capsys):
@@ -220,6 +219,20 @@ def test_processes_and_shards_give_what_one_process_gives(data, checkpoint, tmp_
     capsys.readouterr()
     assert elysium(["evaluate", "compare", str(tmp_path / "alone"), str(two), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["says"] == "cannot tell"
+
+
+def test_an_evaluation_is_logged_where_a_run_is_named(data, checkpoint, tmp_path):
+    from elysium.config import RegistrySettings
+    from elysium.registry.store import open_store, run_of
+
+    home = tmp_path / "home"
+    for _ in range(2):
+        assert run_command(data, checkpoint, tmp_path / "out", "--log-run", "measured", "--home", str(home)) == 0
+    store = open_store(RegistrySettings(), home)
+    run = run_of(store, "measured", create=False)
+    assert "rec-simulated/accuracy" in run.data.metrics
+    logged = {entry.path for entry in store.client.list_artifacts(run.info.run_id, "evaluation")}
+    assert {"evaluation/report.html", "evaluation/tables.md"} <= logged
 
 
 @pytest.mark.parametrize("shard", ["2/2", "1", "a/b", "-1/2"])
