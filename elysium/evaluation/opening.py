@@ -8,6 +8,7 @@ from dataclasses import replace
 from elysium.config import EvaluateSettings
 from elysium.evaluation.request import EvaluationRequest, HeldOutRequest, SetRequest
 from elysium.evaluation.tasks.answering import Answering
+from elysium.evaluation.tasks.choosing import choose
 from elysium.evaluation.tasks.held_out import held_out_works
 from elysium.evaluation.tasks.published_expressions import published_descriptions, published_expressions
 from elysium.evaluation.tasks.published_tracking import published_tracking
@@ -39,7 +40,11 @@ def _works(part: HeldOutRequest | SetRequest, settings: EvaluateSettings) -> Seq
 def _answering(part: SetRequest, settings: EvaluateSettings) -> Work:
     questions = open_question_set(part.name, part.data, part.media, part.split or "test", missing=part.missing)
     if part.only is not None or part.limit is not None:
-        chosen = [item for item in questions if part.only is None or item.id in part.only][: part.limit]
-        note = f"{len(chosen)} of {len(questions)} questions were asked"
-        questions = replace(questions, questions=tuple(chosen), note=" ".join(filter(None, (questions.note, note))))
+        asked = set(choose([item.id for item in questions], part.only, part.limit, f"questions of {questions.name}"))
+        note = f"{len(asked)} of {len(questions)} questions were asked"
+        questions = replace(
+            questions,
+            questions=tuple(item for item in questions if item.id in asked),
+            note="; ".join(filter(None, (questions.note, note))),
+        )
     return Answering(questions, baselines=settings.baselines, judging=part.judging)

@@ -10,6 +10,7 @@ import click
 from elysium.cli import print_json
 from elysium.evaluation.run_options import (
     judge_options,
+    refuse_pointless,
     refuse_set_options,
     set_options,
     sharing_options,
@@ -117,6 +118,7 @@ def _part(task: str, data: Path, others: dict[str, Any]) -> HeldOutRequest | Set
     from elysium.evaluation.tasks.held_out import RECORDS
 
     chosen, judging = take_set_options(others), take_judge_options(others)
+    refuse_pointless(task, {**chosen, "judging": judging})
     if task != "vqa" and chosen["name"] is None and (data / RECORDS).is_file():
         refuse_set_options(chosen, f"{data} holds a snapshot's records")
         return HeldOutRequest(data=data, tasks=(f"{task}-simulated", f"{task}-real"))

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "videoqa"))
 from judge_server import JudgeServer, Say
 
 from elysium.config import EvaluateSettings
-from elysium.errors import ElysiumError
+from elysium.errors import ElysiumError, UsageError
 from elysium.evaluation.evaluating import collect, measure_all
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, SetRequest
@@ -157,3 +157,20 @@ def test_a_part_of_the_questions_is_said_to_be_one(folder, tmp_path):
     [(result, _)] = found.values()
     assert result.num_sequences == 2
     assert any("2 of 4 questions were asked" in note for note in result.notes)
+
+
+def test_a_question_that_is_not_in_the_set_is_refused(folder, tmp_path):
+    part = SetRequest(task="vqa", data=folder / "test.jsonl", media=folder / "videos", only=("2", "77"))
+    request = EvaluationRequest(checkpoint=tmp_path, sets=(part,), settings=EvaluateSettings())
+    with pytest.raises(UsageError, match="of the 4 questions of test none is 77; their ids are such as 1"):
+        open_works(request)
+
+
+def test_a_model_that_takes_fewer_frames_is_said_to_have_seen_fewer(folder, tmp_path):
+    class Small(Seer):
+        def most_frames(self, question, most, max_tokens):
+            return 12
+
+    questions = open_question_set(None, folder / "test.jsonl", folder / "videos")
+    result, _ = figures(Answering(questions, baselines=()), tmp_path / "out", Small())
+    assert "4 of 4 questions were shown with 12 frames instead of 16" in " ".join(result.notes)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from elysium.cli import run as elysium
 from elysium.config import EvaluateSettings
 from elysium.errors import UsageError
 from elysium.evaluation.opening import open_works
@@ -96,6 +97,28 @@ def test_a_part_of_a_split_is_said_to_be_one(refcoco):
     assert len(work.sizes) == 3
 
 
+def test_an_expression_that_is_not_in_the_split_is_refused_where_others_are(refcoco):
+    [work] = works(refcoco, name="refcoco", split="testA", media=refcoco / "train2014")
+    known = next(iter(work.sizes))
+    with pytest.raises(UsageError, match="of the 4 expressions of refcoco testA none is typo"):
+        works(refcoco, name="refcoco", split="testA", media=refcoco / "train2014", only=(known, "typo"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--task", "rec", "--max-frames", "4"], "--max-frames means nothing for --task rec, only for sot and rsot"),
+        (["--task", "vqa", "--annotations", "."], "--annotations means nothing for --task vqa, only for rec"),
+        (["--task", "sot", "--media", "."], "--media means nothing for --task sot"),
+        (["--task", "rsot", "--judge-model", "m"], "--judge-model means nothing for --task rsot, only for vqa"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(refcoco, capsys, given, message):
+    options = ["--data", str(refcoco), "--checkpoint", "nano", "--output", str(refcoco / "out")]
+    assert elysium(["evaluate", "run", *given, *options]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -138,6 +161,12 @@ def test_descriptions_of_published_records_are_matched_and_cider_comes_without_j
     assert result.model["cider"] == pytest.approx(np.mean(each), abs=1e-3)
     assert each[2] == 0 < min(each[:2])
     assert result.protocol["tokeniser"]
+
+
+def test_descriptions_of_fewer_frames_are_said_to_be_so(elysiumtrack, tmp_path):
+    [work] = works(elysiumtrack, "video-reg", max_frames=2)
+    result, _ = figures(work, Finder(["a red car", "a small dog", "a cat"]), tmp_path / "out")
+    assert any(note.startswith("only the first 2 frames of each clip were shown") for note in result.notes)
 
 
 def test_a_metric_that_cannot_be_had_is_missing_with_its_reason(elysiumtrack, tmp_path, monkeypatch):

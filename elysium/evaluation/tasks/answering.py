@@ -157,13 +157,13 @@ class Answering:
             if video is not None:
                 longest = max((item.question for item in asked), key=len)
                 frames = spread_frames(str(video), self._read, NUM_FRAMES)
-                clips[str(video)] = as_many_as_fit(engine, frames, partial(_question, longest), _MAX_TOKENS)
+                clips[str(video)] = as_many_as_fit(engine, frames, partial(_question, longest), _MAX_TOKENS, quiet=True)
         return clips
 
     def finish(self, items: Sequence[ItemResult], folder: Path) -> Finished:
         """Matches, and has the answers judged; what was judged before is not asked for again."""
         items = [self._beside_common(item) for item in items]
-        notes = [note for note in (self._set.note,) if note]
+        notes = [note for note in (self._set.note, _shown_note(items)) if note]
         protocol: dict[str, Any] = {"frames": NUM_FRAMES, "split": self._set.split}
         if self._judging is None:
             notes.append("no judge was asked: figures are by matching words (--judge-model names one)")
@@ -215,6 +215,19 @@ def _frames_of(video: Path, item: VideoQuestion) -> VideoFrames:
 
 def _question(text: str, count: int) -> str:
     return prompts.ask(prompts.Task.VQA, count, question=text)
+
+
+def _shown_note(items: Sequence[ItemResult]) -> str | None:
+    """Returns a note where less was shown than the protocol says; None where all was."""
+    counts = [item.cost.frames for item in items if item.cost and not item.failures.get("missing")]
+    fewer = [count for count in counts if count < NUM_FRAMES]
+    if not fewer:
+        return None
+    shown = f"{min(fewer)}" if min(fewer) == max(fewer) else f"{min(fewer)} to {max(fewer)}"
+    return (
+        f"{len(fewer)} of {len(items)} questions were shown with {shown} frames instead of {NUM_FRAMES}: as many as "
+        "the video has and the model takes"
+    )
 
 
 def _matched(answer: str | Crashed, item: VideoQuestion) -> Figures:

@@ -10,6 +10,7 @@ from elysium.config import EvaluateSettings
 from elysium.errors import UsageError
 from elysium.evaluation.grounding.expressions import PUBLISHED_COUNTS, SETS, Expression, open_expressions
 from elysium.evaluation.request import SetRequest
+from elysium.evaluation.tasks.choosing import choose
 from elysium.evaluation.tasks.describing import Described, Describing
 from elysium.evaluation.tasks.finding import Finding, Named
 from elysium.evaluation.tasks.pictures import Pictures
@@ -25,9 +26,8 @@ def published_expressions(part: SetRequest, settings: EvaluateSettings) -> Findi
     if part.name is None or part.split is None:
         raise UsageError(f"rec needs --dataset, one of {', '.join(SETS)}, and --split, e.g. val, testA, testB or test")
     found = open_expressions(part.name, part.split, part.annotations or [part.data], part.media or part.data)
-    chosen = [item for item in found if part.only is None or item.id in part.only][: part.limit]
-    if not chosen:
-        raise UsageError(f"none of the {len(found)} expressions of {part.name} {part.split} is asked for")
+    asked = set(choose([item.id for item in found], part.only, part.limit, f"expressions of {part.name} {part.split}"))
+    chosen = [item for item in found if item.id in asked]
     notes = []
     if len(chosen) < len(found):
         notes.append(
@@ -83,6 +83,8 @@ def published_descriptions(part: SetRequest, settings: EvaluateSettings) -> Desc
     notes = []
     if len(sequences) < len(opened.sequences) or not opened.complete:
         notes.append(f"{len(sequences)} objects of {opened.title}: no figure of the whole set")
+    if shown < settings.clip_frames:
+        notes.append(f"only the first {shown} frames of each clip were shown instead of {settings.clip_frames}")
     return Describing(
         opened.name,
         items,

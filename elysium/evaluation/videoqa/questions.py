@@ -172,7 +172,7 @@ def open_question_set(
         names = list(dict.fromkeys(lost))
         raise UsageError(
             f"the videos of {len(lost)} of {len(found)} questions are not in {where.root}: {len(names)} videos, first "
-            f"{', '.join(names[:_FIRST])}. Fetch them, name their folder with --videos, or count their questions as "
+            f"{', '.join(names[:_FIRST])}. Fetch them, name their folder with --media, or count their questions as "
             "failures with --missing-videos fail"
         )
     note = _note(known, layout, split, len(found))

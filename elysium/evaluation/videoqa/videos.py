@@ -24,7 +24,7 @@ class VideoFolder:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise UsageError(f"{root} is no folder; name the one with the set's videos with --videos")
+            raise UsageError(f"{root} is no folder; name the one with the set's videos with --media")
         self.root = root
         self._by_name: dict[str, list[Path]] = {}
         for folder, _, names in os.walk(root, followlinks=True):
@@ -32,7 +32,7 @@ class VideoFolder:
                 if PurePosixPath(name).suffix.lower() in SUFFIXES:
                     self._by_name.setdefault(_stem(name), []).append(Path(folder) / name)
         if not self._by_name:
-            raise UsageError(f"{root} holds no video ({', '.join(SUFFIXES)}); name the folder that does with --videos")
+            raise UsageError(f"{root} holds no video ({', '.join(SUFFIXES)}); name the folder that does with --media")
 
     def find(self, *names: str) -> Path | None:
         """Returns the video of the first of several names that is there, or None.
@@ -61,7 +61,7 @@ class VideoFolder:
         if len(ordered) > 1 and ordered[0].suffix.lower() == ordered[1].suffix.lower():
             raise UsageError(
                 f"two videos answer to {name}: {ordered[0]} and {ordered[1]}; name the folder of the right one with "
-                "--videos"
+                "--media"
             )
         return ordered[0]
 
