@@ -107,6 +107,13 @@ def test_a_judge_decides_and_stands_in_the_result(folder, server, tmp_path):
     assert items[0].prediction["judge"]["says"] == "yes"
 
 
+def test_an_answer_without_a_readable_verdict_is_a_failure_that_is_shown(folder, server, tmp_path):
+    server.otherwise = lambda body: Say("banana")
+    result, _ = figures(work(folder, judging(server)), tmp_path / "out")
+    assert result.model["judge_accuracy"] == 0
+    assert {kind: count for kind, count in result.failures.items() if count} == {"crashed": 1, "unjudged": 3}
+
+
 def test_a_second_run_asks_the_judge_nothing(folder, server, tmp_path):
     first, _ = figures(work(folder, judging(server)), tmp_path / "out")
     asked = len(server.bodies)

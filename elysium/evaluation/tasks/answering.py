@@ -254,7 +254,9 @@ def _judged(item: ItemResult, result: JudgeResult) -> ItemResult:
     verdict = result.per_question[item.id]
     own = {"judge_accuracy": verdict.accuracy, "judge_score": float(verdict.score or 0), **item.figures[MODEL]}
     prediction = {**item.prediction, "judge": {"says": verdict.says, "score": verdict.score, "reason": verdict.reason}}
-    return item.model_copy(update={"figures": {**item.figures, MODEL: own}, "prediction": prediction})
+    failures = {**item.failures, **({"unjudged": 1} if verdict.says is None else {})}
+    figures = {**item.figures, MODEL: own}
+    return item.model_copy(update={"figures": figures, "prediction": prediction, "failures": failures})
 
 
 def _tell(done: int, total: int, cost: float) -> None:
