@@ -150,6 +150,8 @@ def _verdict(rows: Sequence[MetricRow]) -> tuple[Says, str]:
         return "better", f"better in {', '.join(better)}, worse in none"
     if worse:
         return "worse", f"worse in {', '.join(worse)}, better in none"
+    if not any(row.decides for row in rows):
+        return "cannot tell", "no metric that decides was measured for both"
     few = [row.task for row in rows if row.decides and row.comparison.too_few]
     reason = "no deciding metric differs by more than chance"
     return "cannot tell", f"{reason}; too few videos in {', '.join(few)}" if few else reason

@@ -62,5 +62,5 @@ def _answering(part: SetRequest, settings: EvaluateSettings) -> Work:
     if part.only is not None or part.limit is not None:
         chosen = choose(questions, part, f"question of {questions.name}")
         note = f"{len(chosen)} of {len(questions)} questions were asked"
-        questions = replace(questions, questions=tuple(chosen), note=" ".join(filter(None, (questions.note, note))))
+        questions = replace(questions, questions=tuple(chosen), note="; ".join(filter(None, (questions.note, note))))
     return Answering(questions, baselines=settings.baselines, judging=part.judging)

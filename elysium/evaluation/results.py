@@ -17,7 +17,7 @@ from elysium.errors import UsageError
 from elysium.evaluation.statistics import bootstrap_mean
 
 MODEL = "model"
-FAILURES = ("unparsed", "empty", "crashed", "missing")
+FAILURES = ("unparsed", "empty", "crashed", "missing", "unjudged")
 METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE = "metrics.json", "predictions.jsonl", "report.html"
 # Percent points that rounding may part a mean from itself.
 _SAME = 0.01
@@ -52,8 +52,8 @@ class ItemResult(_Part):
         video: The video or picture that it comes from; items of one are resampled together.
         figures: System to metric to figure, of `model` and the baselines.
         failures: Kind to the number of the model's answers that were none: `unparsed` is no box, `empty` no text,
-            `crashed` could not be asked, `missing` had no video, which a person allowed. Frames for tracking, else
-            items.
+            `crashed` could not be asked, `missing` had no video, which a person allowed, `unjudged` got no verdict
+            that can be read. Frames for tracking, else items.
         groups: Kind of breakdown to the names of the groups that the item belongs to, e.g. `attribute` or `size`.
         curves: System to curve to shares in percent, for tracking.
         prediction: The model's answer as `predictions.jsonl` has it.

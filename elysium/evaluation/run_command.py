@@ -137,6 +137,6 @@ def _part(task: str, data: Path, others: dict[str, Any]) -> HeldOutRequest | Set
 
     chosen, judging = take_set_options(others), take_judge_options(others)
     if task != "vqa" and chosen["name"] is None and (data / RECORDS).is_file():
-        refuse_set_options(chosen, f"{data} holds a snapshot's records")
+        refuse_set_options({**chosen, "judging": judging}, f"{data} holds a snapshot's records")
         return HeldOutRequest(data=data, tasks=(f"{task}-simulated", f"{task}-real"))
     return SetRequest.model_validate({"task": task, "data": data, "judging": judging, **chosen})

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _PLACE = click.Path(path_type=Path, exists=True)
 _ANY_TEMPERATURE = "none"
+# Fields of `SetRequest` to the tasks that they mean something for.
+_FLAGS = {"name": "--dataset", "missing": "--missing-videos", "judging": "--judge-model"}
 
 
 class ShardOption(click.ParamType):  # type: ignore[type-arg] # generic only in newer releases
@@ -119,11 +121,12 @@ def take_set_options(others: dict[str, Any]) -> dict[str, Any]:
 
 def refuse_set_options(chosen: dict[str, Any], why: str) -> None:
     """Raises UsageError where options of published sets are given and do not apply."""
-    given = [name for name, value in chosen.items() if value and value != "refuse"]
+    given = _given(chosen)
     if given:
-        flags = ", ".join({"name": "--dataset"}.get(name, f"--{name.replace('_', '-')}") for name in given)
+        flags = ", ".join(map(_flag, given))
         raise UsageError(
-            f"{why}, where {flags} mean nothing; there --set evaluate.max_sequences=N and evaluate.max_frames=N choose"
+            f"{why}, where {flags} mean{'s' * (len(given) == 1)} nothing; there --set evaluate.max_sequences=N and "
+            "evaluate.max_frames=N choose"
         )
 
 
@@ -158,6 +161,14 @@ def take_judge_options(others: dict[str, Any]) -> Judging | None:
         prompt=taken["judge_prompt"],
         retry_unjudged=taken["retry_unjudged"],
     )
+
+
+def _given(chosen: dict[str, Any]) -> list[str]:
+    return [name for name, value in chosen.items() if value and value != "refuse"]
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def _temperature(text: str) -> float | None:

@@ -30,10 +30,20 @@ def first_frame(uri: str, read: ReadOptions) -> Image:
     raise UsageError(f"{uri} holds no frame")
 
 
-def as_many_as_fit(engine: Engine, clip: list[Image], question: Callable[[int], str], max_tokens: int) -> list[Image]:
-    """Returns as many frames of a clip, evenly spread, as the model's context takes."""
+def as_many_as_fit(
+    engine: Engine, clip: list[Image], question: Callable[[int], str], max_tokens: int, *, quiet: bool = False
+) -> list[Image]:
+    """Returns as many frames of a clip, evenly spread, as the model's context takes.
+
+    Args:
+        engine: With the model.
+        clip: All frames that are to be shown.
+        question: Returns the prompt for a number of frames.
+        max_tokens: Of the answer.
+        quiet: Leaves it to the caller to tell that some are left out.
+    """
     fit = engine.most_frames(question, len(clip), max_tokens)
-    if fit < len(clip):
+    if fit < len(clip) and not quiet:
         logger.info("%d frames are shown, as many as the model takes", fit)
     return [clip[place] for place in spread(len(clip), fit)]
 

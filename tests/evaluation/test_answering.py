@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "videoqa"))
 from judge_server import JudgeServer, Say
 
 from elysium.config import EvaluateSettings
-from elysium.errors import ElysiumError
+from elysium.errors import ElysiumError, UsageError
 from elysium.evaluation.evaluating import collect, measure_all
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, SetRequest
@@ -107,6 +107,13 @@ def test_a_judge_decides_and_stands_in_the_result(folder, server, tmp_path):
     assert items[0].prediction["judge"]["says"] == "yes"
 
 
+def test_an_answer_without_a_readable_verdict_is_a_failure_that_is_shown(folder, server, tmp_path):
+    server.otherwise = lambda body: Say("banana")
+    result, _ = figures(work(folder, judging(server)), tmp_path / "out")
+    assert result.model["judge_accuracy"] == 0
+    assert {kind: count for kind, count in result.failures.items() if count} == {"crashed": 1, "unjudged": 3}
+
+
 def test_a_second_run_asks_the_judge_nothing(folder, server, tmp_path):
     first, _ = figures(work(folder, judging(server)), tmp_path / "out")
     asked = len(server.bodies)
@@ -191,3 +198,20 @@ def test_a_part_of_the_questions_is_said_to_be_one(folder, tmp_path):
     [(result, _)] = found.values()
     assert result.num_sequences == 2
     assert any("2 of 4 questions were asked" in note for note in result.notes)
+
+
+def test_a_question_that_is_not_in_the_set_is_refused(folder, tmp_path):
+    part = SetRequest(task="vqa", data=folder / "test.jsonl", media=folder / "videos", only=("2", "77"))
+    request = EvaluationRequest(checkpoint=tmp_path, sets=(part,), settings=EvaluateSettings())
+    with pytest.raises(UsageError, match="there is no question of test 77; --only takes their ids"):
+        open_works(request)
+
+
+def test_a_model_that_takes_fewer_frames_is_said_to_have_seen_fewer(folder, tmp_path):
+    class Small(Seer):
+        def most_frames(self, question, most, max_tokens):
+            return 12
+
+    questions = open_question_set(None, folder / "test.jsonl", folder / "videos")
+    result, _ = figures(Answering(questions, baselines=()), tmp_path / "out", Small())
+    assert "4 of 4 questions were shown with 12 frames instead of 16" in " ".join(result.notes)

@@ -88,6 +88,12 @@ def test_a_baseline_of_fewer_items_is_said_to_be_one():
     assert "static_box could be measured on 1 of 2 items" in note
 
 
+def test_nothing_is_said_of_chance_where_no_figure_decides():
+    hidden = summarise([ItemResult(id="a", video="v", figures={"model": {}})], samples=100, seed=0)
+    found = compare(Evaluation(tasks={"sot": hidden}), Evaluation(tasks={"sot": hidden}))
+    assert (found.says, found.reason) == ("cannot tell", "no metric that decides was measured for both")
+
+
 def test_what_weakens_a_comparison_is_said():
     a = measured(EASY, protocol={"judge": "gpt-a"}, data_hash="1", leaks=3)
     b = measured(EASY, protocol={"judge": "gpt-b"}, data_hash="2")

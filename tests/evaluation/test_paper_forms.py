@@ -121,6 +121,14 @@ def test_the_terminal_shows_the_same():
     assert "Table 4: 2 reproduced, 1 differs, 1 partial, 1 data missing (of 5 cells)." in text
 
 
+def test_a_narrow_terminal_breaks_figures_over_lines_and_cuts_none():
+    from rich.console import Console
+
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(terminal(filled()))
+    assert "…" not in console.export_text()
+
+
 def test_plain_data_has_everything_about_a_cell():
     plain = json.loads(json.dumps(filled().as_json()))
     row = next(row for row in plain["rows"] if row.get("model") == "elysium")

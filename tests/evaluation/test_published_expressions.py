@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from elysium.cli import run as elysium
 from elysium.config import EvaluateSettings
 from elysium.data.sets.schema import SetRecord, Turn
 from elysium.errors import UsageError
@@ -133,6 +134,21 @@ def test_what_a_task_would_not_heed_is_refused(elysiumtrack, tmp_path):
     result, _ = figures(work, Finder(["a car"]), tmp_path / "out")
     assert (result.protocol["max_frames"], result.protocol["clip_frames"]) == (2, 2)
     assert any("first 2 frames" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--task", "rec", "--max-frames", "4"], "--max-frames means nothing for --task rec, only for sot, rsot"),
+        (["--task", "vqa", "--annotations", "."], "--annotations means nothing for --task vqa, only for rec"),
+        (["--task", "sot", "--media", "."], "--media means nothing for --task sot"),
+        (["--task", "rsot", "--judge-model", "m"], "--judge-model means nothing for --task rsot, only for vqa"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(refcoco, capsys, given, message):
+    options = ["--data", str(refcoco), "--checkpoint", "nano", "--output", str(refcoco / "out")]
+    assert elysium(["evaluate", "run", *given, *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

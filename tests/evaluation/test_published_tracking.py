@@ -121,6 +121,13 @@ def test_frames_beyond_the_asked_ones_are_left_out_and_said_so(lasot, tmp_path):
     assert result.protocol["max_frames"] == 3
 
 
+def test_a_name_that_is_only_a_class_is_said_to_be_one(lasot, tmp_path):
+    (lasot / "atv" / LASOT[1] / "nlp.txt").unlink()
+    [work] = works(lasot, task="rsot", name="lasot_ext", only=LASOT, baselines=())
+    result, _ = figures(work, Engine([1, 2]), tmp_path / "out")
+    assert "1 of 2 sequences have no sentence and were asked for by their class, e.g. 'atv'" in result.notes
+
+
 def test_a_limit_takes_the_first_sequences(lasot, tmp_path):
     [work] = works(lasot, name="lasot_ext", only=LASOT, limit=1, baselines=())
     assert list(work.sizes) == [LASOT[0]]

@@ -99,6 +99,12 @@ def test_what_does_not_fit_is_refused(write, count, names, message):
         page(folders, names)
 
 
+def test_one_evaluation_named_twice_is_told_by_its_path(write):
+    folder = write("a", evaluation(50))
+    with pytest.raises(UsageError, match=f"the same evaluation is named twice: '{folder.resolve()}'"):
+        page([folder, folder])
+
+
 def test_a_folder_without_an_evaluation_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"metrics\.json does not exist"):
         page([tmp_path])

@@ -146,6 +146,19 @@ def test_a_single_offset_sequence_is_no_system(folders):
     assert score(folders).notes == ()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: shares(rows, *SIZES["car-1"], 1), "normalised, not pixels"),
+        (corners, "x1,y1,x2,y2, not x,y,w,h"),
+    ],
+)
+def test_one_file_that_is_written_in_another_way_is_named(folders, change, said):
+    write(folders[0], "car-1", change(truth_of("car-1")))
+    [note] = score(folders).notes
+    assert note.startswith(f"1 of 4 result files seem to be {said}, other than the rest: car-1")
+
+
 @pytest.mark.parametrize("row", ["inf,1,5,5", "1,nan,5,5", "1,1,-5,5", "1,1,5,-0.5"])
 def test_a_row_that_is_no_box_by_mistake_is_named(folders, row):
     lines = (folders[0] / "dog-1.txt").read_text().splitlines()

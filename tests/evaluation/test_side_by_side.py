@@ -3,6 +3,7 @@ from report_samples import IDS, answers, evaluation, task
 
 from elysium.errors import UsageError
 from elysium.evaluation.compare import compare_evaluations
+from elysium.evaluation.report.parts import style_of
 from elysium.evaluation.report.side_by_side import put_side_by_side
 from elysium.evaluation.results import Evaluation, ItemResult, summarise
 
@@ -102,3 +103,11 @@ def test_a_set_whose_truth_is_not_public_has_rows_and_no_figures():
     [table] = put_side_by_side({"a": found, "b": found}, samples=50, seed=0).tables
     assert (table.metrics, table.primary, table.entrants[0].cells) == ((), "", {})
     assert table.entrants[0].figures.num_failures == 8
+
+
+def test_the_only_model_of_a_task_and_its_baselines_have_different_colours():
+    sides = put_side_by_side({"a": evaluation(50), "b": evaluation(60, name="sot-uav123")}, samples=200, seed=0)
+    for table in sides.tables:
+        styles = [style_of(entrant, table) for entrant in table.entrants]
+        assert len(styles) > 1
+        assert len(set(styles)) == len(styles), styles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from elysium.evaluation.paper.tables import TABLES, load_table
 from elysium.evaluation.run_options import judge_options, take_judge_options, training_option
 from elysium.options import json_option, set_option
 
+_WIDTH_OF_FILES = 200
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
@@ -140,7 +142,8 @@ def reproduce(
     if as_json:
         print_json({**filled.as_json(), "files": {form: str(path) for form, path in files.items()}})
     else:
-        Console().print(terminal(filled))
+        # A file has no width: there, no figure is cut to fit 80 columns.
+        Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(terminal(filled))
         click.echo(f"written: {', '.join(map(str, files.values()))}", err=True)
     return 1 if filled.counts.get("failed") else 0
 

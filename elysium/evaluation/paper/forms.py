@@ -118,9 +118,9 @@ def terminal(filled: FilledTable) -> RenderableType:
 
     sheet = lay_out(filled)
     table = Table(title=f"{sheet.number}: {sheet.title}", title_justify="left")
-    table.add_column("system")
+    table.add_column("system", overflow="fold")
     for group, text in zip(_spread(sheet), sheet.headings, strict=True):
-        table.add_column(f"{group}\n{text}".strip(), justify="right")
+        table.add_column(f"{group}\n{text}".strip(), justify="right", overflow="fold")
     for number, line in enumerate(sheet.lines):
         last = number + 1 == len(sheet.lines) or sheet.lines[number + 1].begins
         cells = [Text(cell.text, style=_colour(line, cell)) for cell in line.cells]

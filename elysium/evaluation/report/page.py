@@ -113,7 +113,8 @@ def read_evaluations(folders: Sequence[Path], names: Sequence[str] | None = None
         raise UsageError(f"there are {len(folders)} evaluations and {len(chosen)} names; give one name for each")
     if len(set(chosen)) < len(chosen):
         twice = next(name for name in chosen if chosen.count(name) > 1)
-        raise UsageError(f"two evaluations have the name {twice!r}; give each its own")
+        what = "two evaluations have the name" if names else "the same evaluation is named twice:"
+        raise UsageError(f"{what} {twice!r}; give each its own")
     return {name: read_evaluation(path) for name, path in zip(chosen, folders, strict=True)}
 
 
@@ -180,7 +181,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
         found = ["/".join(part[-count:]) for part in parts]
         if len(set(found)) == len(found):
             return found
-    return ["/".join(part) for part in parts]
+    return [str(folder.resolve()) for folder in folders]
 
 
 @cache

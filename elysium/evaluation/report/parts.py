@@ -114,7 +114,12 @@ def style_of(entrant: Entrant, table: TaskTable) -> str:
     if entrant.is_model:
         return f"c{LETTERS.index(entrant.letter)}"
     place = table.baselines.index(entrant.system)
-    return f"c{1 + place % 4}" if len(table.models) == 1 else f"b{place % 4}"
+    if len(table.models) > 1:
+        return f"b{place % 4}"
+    # The only model of a task may be the second one of the page.
+    taken = LETTERS.index(table.models[0].letter)
+    free = [number for number in range(len(LETTERS)) if number != taken]
+    return f"c{free[place % len(free)]}"
 
 
 def _part(table: TaskTable) -> TaskPart:

@@ -166,7 +166,9 @@ class Answering:
                 clips[video] = self._shown[video]
                 continue
             frames = spread_frames(str(video), self._read, NUM_FRAMES)
-            clips[video] = as_many_as_fit(engine, frames, partial(_question, self._longest[video]), _MAX_TOKENS)
+            clips[video] = as_many_as_fit(
+                engine, frames, partial(_question, self._longest[video]), _MAX_TOKENS, quiet=True
+            )
         # The next questions may be about the last of these videos.
         self._shown = clips
         return clips
@@ -175,7 +177,7 @@ class Answering:
         """Matches, and has the answers judged; what was judged before is not asked for again."""
         common = Counter(question.answer for question in self._set).most_common(1)[0][0]
         items = [self._beside_common(item, common) for item in items]
-        notes = [note for note in (self._set.note,) if note]
+        notes = [note for note in (self._set.note, _shown_note(items)) if note]
         protocol: dict[str, Any] = {"frames": NUM_FRAMES, "split": self._set.split}
         if self._judging is None:
             notes.append("no judge was asked: figures are by matching words (--judge-model names one)")
@@ -225,6 +227,19 @@ def _question(text: str, count: int) -> str:
     return prompts.ask(prompts.Task.VQA, count, question=text)
 
 
+def _shown_note(items: Sequence[ItemResult]) -> str | None:
+    """Returns a note where less was shown than the protocol says; None where all was."""
+    counts = [item.cost.frames for item in items if item.cost and not item.failures.get("missing")]
+    fewer = [count for count in counts if count < NUM_FRAMES]
+    if not fewer:
+        return None
+    shown = f"{min(fewer)}" if min(fewer) == max(fewer) else f"{min(fewer)} to {max(fewer)}"
+    return (
+        f"{len(fewer)} of {len(items)} questions were shown with {shown} frames instead of {NUM_FRAMES}: as many as "
+        "the video has and the model takes"
+    )
+
+
 def _matched(answer: str | Crashed, item: VideoQuestion) -> Figures:
     text = "" if isinstance(answer, Crashed) else answer
     found = match_answers(text, item.answers, votes=item.votes)
@@ -249,7 +264,9 @@ def _judged(item: ItemResult, result: JudgeResult) -> ItemResult:
     verdict = result.per_question[item.id]
     own = {"judge_accuracy": verdict.accuracy, "judge_score": float(verdict.score or 0), **item.figures[MODEL]}
     prediction = {**item.prediction, "judge": {"says": verdict.says, "score": verdict.score, "reason": verdict.reason}}
-    return item.model_copy(update={"figures": {**item.figures, MODEL: own}, "prediction": prediction})
+    failures = {**item.failures, **({"unjudged": 1} if verdict.says is None else {})}
+    figures = {**item.figures, MODEL: own}
+    return item.model_copy(update={"figures": figures, "prediction": prediction, "failures": failures})
 
 
 def _tell(done: int, total: int, cost: float) -> None:

@@ -66,7 +66,7 @@ class PublishedTracking(Following):
                 "max_frames": part.max_frames,
                 "clip_frames": settings.clip_frames,
             },
-            notes=self._part_notes(len(sequences)),
+            notes=self._part_notes(part.task, len(sequences)),
         )
 
     def clips(self) -> list[Clip]:
@@ -121,13 +121,19 @@ class PublishedTracking(Following):
         rows = [[np.nan] * 4 if box is None else box for box in item.prediction["boxes"]]
         return to_pixels(np.array(rows, dtype=np.float64).reshape(-1, 4), self.items[item.id].size)
 
-    def _part_notes(self, count: int) -> list[str]:
+    def _part_notes(self, task: str, count: int) -> list[str]:
         notes = []
         if count < len(self._set.sequences) or not self._set.complete:
             total = self._set.num_published or len(self._set.sequences) + len(self._set.left_out)
             notes.append(f"{count} of {total} sequences of {self._set.title}: no figure of the whole set")
         if self._cut is not None:
             notes.append(f"only the first {self._cut} frames of each sequence were followed")
+        nameless = [sequence for sequence in self._sequences.values() if not sequence.expression]
+        if task == "rsot" and nameless:
+            notes.append(
+                f"{len(nameless)} of {count} sequences have no sentence and were asked for by their class, e.g. "
+                f"{nameless[0].object_class!r}"
+            )
         return notes
 
 

@@ -157,6 +157,28 @@ def refuse_corners(pairs: Sequence[Pair]) -> None:
         )
 
 
+def odd_ones(pairs: Sequence[Pair]) -> list[str]:
+    """Returns what single files seem to be that are written in another way than the others, in words.
+
+    They are too few to be the tracker's way of writing, and are scored as they are: a tracker may as well have lost
+    the target at once.
+    """
+    shares, corners = [], []
+    for pair in pairs:
+        if _first_match(pair.rows, pair) or not len(pair.rows) or not np.isfinite(pair.truth[0]).all():
+            continue
+        if 0 < np.nanmax(pair.rows, initial=0) <= _SCALES[0][0] * 1.02 and _first_scaled(pair):
+            shares.append(pair.name)
+        elif _first_match(np.concatenate([pair.rows[:, :2], pair.rows[:, 2:] - pair.rows[:, :2]], -1), pair):
+            corners.append(pair.name)
+    return [
+        f"{len(names)} of {len(pairs)} result files seem to be {form}, other than the rest: {', '.join(names[:_SHOWN])}"
+        f"{' …' if len(names) > _SHOWN else ''}; scored as they are, which costs the figures: mend them"
+        for names, form in ((shares, "normalised, not pixels"), (corners, "x1,y1,x2,y2, not x,y,w,h"))
+        if names
+    ]
+
+
 def origin_offset(pairs: Sequence[Pair]) -> int:
     """Returns by how many pixels the first result rows are off the first true boxes in both axes: -1, 0 or 1.
 

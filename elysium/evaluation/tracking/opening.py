@@ -191,7 +191,7 @@ def _chosen(
     if not present:
         raise UsageError(f"{root} holds no sequence of {title}. Get it: {entry.page}")
     missing = sorted(set(published) - set(present))
-    remedy = f"Get them: {entry.page}; or name those that are to be measured (only), and the result says so"
+    remedy = f"Get them: {entry.page}; or name those that are to be measured with --only, and the result says so"
     if missing:
         raise UsageError(
             f"{root} lacks {len(missing)} of the {len(published)} sequences of {title}: {_listed(missing)}. {remedy}"

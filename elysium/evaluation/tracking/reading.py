@@ -14,6 +14,7 @@ from elysium.evaluation.tracking import otb
 from elysium.evaluation.tracking.checks import (
     Pair,
     digest,
+    odd_ones,
     origin_offset,
     refuse_copies,
     refuse_corners,
@@ -90,8 +91,9 @@ def read_results(
         refuse_other_units(pairs)
     if reading.boxes is None:
         refuse_corners(pairs)
+    odd = odd_ones(pairs) if reading.units is None and reading.boxes is None else []
     one_based = any(sequence.one_based for sequence in sequences)
-    notes = [*_offset_note(pairs, reading, one_based), *_truth_note(sequences)]
+    notes = [*odd, *_offset_note(pairs, reading, one_based), *_truth_note(sequences)]
     boxes, empty = {}, 0
     for sequence, pair in zip(sequences, pairs, strict=True):
         rows, count = without_boxes(pair, refuse=reading.invalid == "refuse")

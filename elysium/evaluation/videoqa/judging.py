@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 # Done, all, and cost so far (0 without prices).
 Progress = Callable[[int, int, float], None]
 _KEPT_REPLY = 2000
-# So many questions declined before any is answered are no matter of the questions.
+_SHOWN_REPLY = 80
+# So many questions declined, or answered in no readable way, before any other are no matter of the questions.
 _HOPELESS = 20
 
 
@@ -142,6 +143,7 @@ class _Run:
         self.total, self.done = len(asked), len(asked) - len(self._todo)
         self._declined: dict[str, str] = {}
         self._num_asked = 0
+        self._num_unreadable = 0
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._spending = Spending(limits, sum(map(self._cost, self._answers())))
@@ -273,8 +275,17 @@ class _Run:
         with self._lock:
             self.done += 1
             self._num_asked += 1
+            self._num_unreadable += reading is None
+            # Also of earlier runs: one that was read shows that the judge knows how.
+            hopeless = self._num_unreadable >= _HOPELESS and all(answer.says is None for answer in self._answers())
             if self._progress:
                 self._progress(self.done, self.total, self._spending.spent + cost)
+        if hopeless:
+            raise JudgeRefused(
+                f"none of the judge's first {self._num_unreadable} replies can be read, the last one is "
+                f"{replies[-1].text[:_SHOWN_REPLY]!r}; take another --judge-model or --judge-prompt, or, where it was "
+                "out of order, ask again with --retry-unjudged"
+            )
         return cost
 
     def _decline(self, key: str, reason: str) -> None:

@@ -147,6 +147,23 @@ def test_a_judge_that_declines_everything_is_not_asked_for_ever(server, judge, c
     assert len(server.bodies) == 20
 
 
+def test_a_judge_that_says_nothing_readable_gives_no_figure_of_zero(server, judge, items, cache):
+    many = [JudgeItem(f"q{number}", f"question {number}?", "a", "b") for number in range(100)]
+    server.otherwise = lambda _: Say("banana")
+    with pytest.raises(
+        JudgeRefused, match="none of the judge's first 20 replies can be read, the last one is 'banana'"
+    ):
+        judge_all(many, judge, cache)
+    assert len(server.bodies) == 40, "each is asked twice"
+
+
+def test_a_judge_that_was_read_before_may_be_unreadable_for_long(server, judge, items, cache):
+    many = [JudgeItem(f"q{number}", f"question {number}?", "a", "b") for number in range(30)]
+    server.script.append(verdict("yes", 5))
+    server.otherwise = lambda _: Say("banana")
+    assert judge_all(many, judge, cache).num_unjudged == 29
+
+
 def test_an_unreachable_judge_leaves_what_it_said_and_the_run_goes_on(server, judge, items, cache):
     server.script += [verdict("yes", 5), verdict("no", 0), *[Say(status=503, headers={"Retry-After": "0"})] * 6]
     with pytest.raises(JudgeError, match="503") as caught:
