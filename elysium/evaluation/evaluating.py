@@ -73,8 +73,18 @@ def evaluate_into(request: EvaluationRequest, output: Path, shard: Shard | None 
         shard: See `measure_all`.
 
     Raises:
-        ElysiumError: As `measure_all`.
+        ElysiumError: As `measure_all`, or if the folder cannot be written.
     """
+    try:
+        return _evaluate_into(request, output, shard)
+    except OSError as error:
+        raise ElysiumError(
+            f"{error.filename or output}: {error.strerror or error}; what is measured is kept in {output}, and the "
+            "same command goes on"
+        ) from error
+
+
+def _evaluate_into(request: EvaluationRequest, output: Path, shard: Shard | None) -> Outcome:
     parts = output / "parts"
     works = open_works(request)
     leaks = None if shard is not None and shard.index else look_for_leaks(works, request, output)

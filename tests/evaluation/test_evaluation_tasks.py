@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from elysium.cli import run as elysium
 from elysium.config import EvaluateSettings
 from elysium.data.records import TrackRecord, read_jsonl, write_jsonl
 from elysium.errors import ElysiumError, UsageError
@@ -292,6 +293,15 @@ def test_a_whole_measurement_needs_no_model(data, oracle, tmp_path):
     work = works(data)["rsot-simulated"]
     measure(work, lambda: oracle, tmp_path)
     measure(work, lambda: pytest.fail("the model was loaded"), tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(data, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    where = ["--data", str(data), "--checkpoint", "nano", "--output", str(tmp_path / "file" / "out")]
+    assert elysium(["evaluate", "run", "--task", "rec", *where]) == 1
+    message = capsys.readouterr().err
+    assert "Not a directory; what is measured is kept" in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.parametrize(("index", "count"), [(2, 2), (-1, 2), (0, 0)])
