@@ -66,7 +66,7 @@ def compare_command(first: Path, second: Path, common: bool, samples: int, seed:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="The page; tables.md and tables.tex are written beside it.",
+    help="The page; tables of the same name, .md and .tex, are written beside it.",
 )
 @click.option("--name", "names", multiple=True, help="What a result is called; one for each, in their order.")
 @click.option("--samples", type=click.IntRange(100), default=2000, show_default=True, help="Bootstrap resamples.")
@@ -90,10 +90,16 @@ def report_command(
     called = list(names) or None
     evaluations = read_evaluations(results, called)
     write_atomic(output, render_evaluations(results, called, samples=samples, seed=seed))
-    write_tables(evaluations, output.parent, samples=samples, seed=seed)
+    write_tables(evaluations, output.parent, samples=samples, seed=seed, stem=output.stem)
     click.echo(f"written: {output}", err=as_json)
     if as_json:
-        print_json({"report": str(output), "models": list(evaluations), "tables": str(output.parent)})
+        print_json(
+            {
+                "report": str(output),
+                "models": list(evaluations),
+                "tables": [str(output.with_suffix(suffix)) for suffix in (".md", ".tex")],
+            }
+        )
 
 
 evaluate.add_command(run_command)

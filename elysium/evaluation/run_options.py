@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,12 @@ set_options = together(
         show_default=True,
         help="vqa: whether missing videos are refused, or their questions count as failures.",
     ),
-    click.option("--only", multiple=True, metavar="ID", help="Measure only these items; the result says so."),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="A,B|@FILE",
+        help="Measure only these items, by name or from a file with one a line; the result says so.",
+    ),
     click.option("--limit", type=click.IntRange(1), default=None, help="Measure only the first so many items."),
     click.option("--max-frames", type=click.IntRange(2), default=None, help="Follow only the first so many frames."),
 )
@@ -106,7 +112,7 @@ judge_options = together(
 
 def take_set_options(others: dict[str, Any]) -> dict[str, Any]:
     """Takes what says which set, and which part of it, out of a command's options: fields of `SetRequest`."""
-    only = others.pop("only")
+    only = read_names(others.pop("only"))
     return {
         "name": others.pop("dataset"),
         "split": others.pop("split"),
@@ -117,6 +123,28 @@ def take_set_options(others: dict[str, Any]) -> dict[str, Any]:
         "limit": others.pop("limit"),
         "max_frames": others.pop("max_frames"),
     }
+
+
+def read_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of items in an option's values: `A,B`, or `@FILE` with one a line.
+
+    Raises:
+        UsageError: If a file cannot be read.
+
+    Example:
+        >>> read_names(["airplane-1, airplane-9", "zebra-10"])
+        ('airplane-1', 'airplane-9', 'zebra-10')
+    """
+    names: list[str] = []
+    for text in given:
+        if not text.startswith("@"):
+            names += text.split(",")
+            continue
+        try:
+            names += Path(text[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--only: {text[1:]} cannot be read: {error}") from error
+    return tuple(name.strip() for name in names if name.strip())
 
 
 def refuse_set_options(chosen: dict[str, Any], why: str) -> None:

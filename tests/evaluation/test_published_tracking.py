@@ -12,6 +12,7 @@ from elysium.errors import UsageError
 from elysium.evaluation.opening import open_works
 from elysium.evaluation.request import EvaluationRequest, SetRequest
 from elysium.evaluation.results import MODEL
+from elysium.evaluation.run_options import read_names
 from elysium.evaluation.running import figures_of, measure
 from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC
 from elysium.inference import TrackAnswer
@@ -205,3 +206,10 @@ def test_objects_without_a_name_cannot_be_found_by_it(tmp_path):
 def test_a_set_that_is_not_whole_is_refused(lasot):
     with pytest.raises(UsageError, match="148 of the 150 sequences of LaSOT"):
         works(lasot, name="lasot_ext")
+
+
+def test_a_long_part_may_be_named_in_a_file(tmp_path):
+    (tmp_path / "part.txt").write_text("\n".join(LASOT) + "\n")
+    assert read_names([f"@{tmp_path / 'part.txt'}", "a,b"]) == (*LASOT, "a", "b")
+    with pytest.raises(UsageError, match=r"--only: .*nowhere\.txt cannot be read"):
+        read_names([f"@{tmp_path / 'nowhere.txt'}"])

@@ -14,7 +14,8 @@ from elysium.evaluation.statistics import Comparison
 
 # The interval as its ends, or as half its width behind the figure.
 IntervalStyle = Literal["range", "plus-minus"]
-MARKDOWN_FILE, LATEX_FILE = "tables.md", "tables.tex"
+STEM = "tables"
+MARKDOWN_FILE, LATEX_FILE = f"{STEM}.md", f"{STEM}.tex"
 _MARKS = {"better": "▲", "worse": "▼", "cannot tell": "≈"}
 _LATEX_MARKS = {"better": r"$\uparrow$", "worse": r"$\downarrow$", "cannot tell": r"$\approx$"}
 _ESCAPES = {
@@ -43,8 +44,9 @@ def write_tables(
     samples: int = 2000,
     seed: int = 0,
     interval: IntervalStyle = "range",
+    stem: str = STEM,
 ) -> None:
-    """Writes `tables.md` and `tables.tex`: a table for each task, a row for each model and baseline.
+    """Writes `tables.md` and `tables.tex`, or of another stem: a table a task, a row for each model and baseline.
 
     Args:
         evaluations: Name to evaluation, one to five; the first is what the others are compared with.
@@ -52,6 +54,7 @@ def write_tables(
         samples: Bootstrap resamples.
         seed: Of the bootstrap.
         interval: How 95 % intervals are written.
+        stem: What the files are called.
 
     Raises:
         UsageError: If there is no evaluation, or more than five.
@@ -59,8 +62,8 @@ def write_tables(
     from elysium.pipeline.workspace import write_atomic
 
     sides = put_side_by_side(evaluations, samples=samples, seed=seed)
-    write_atomic(folder / MARKDOWN_FILE, markdown(sides, interval=interval))
-    write_atomic(folder / LATEX_FILE, latex(sides, interval=interval))
+    write_atomic(folder / f"{stem}.md", markdown(sides, interval=interval))
+    write_atomic(folder / f"{stem}.tex", latex(sides, interval=interval))
 
 
 def markdown(sides: SideBySide, *, interval: IntervalStyle = "range") -> str:

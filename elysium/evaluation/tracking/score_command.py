@@ -9,6 +9,7 @@ import click
 
 from elysium.cli import print_json
 from elysium.errors import UsageError
+from elysium.evaluation.run_options import read_names
 from elysium.options import json_option, together
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _score(given: dict[str, Any]) -> tuple[ScoredSequences, dict[str, Any]]:
     from elysium.evaluation.tracking.opening import open_tracking_set
     from elysium.evaluation.tracking.tables import figures
 
-    reading, only = _reading(given), _names(given["only"])
+    reading, only = _reading(given), list(read_names([given["only"]])) if given["only"] else None
     folder = None if given["attributes"] in (None, _OF_THE_SET) else Path(given["attributes"])
     if given["dataset"]:
         if given["absent"]:
@@ -227,18 +228,6 @@ def _reading(given: dict[str, Any]) -> Any:
         invalid=given["invalid"],
         frame_size=size,
     )
-
-
-def _names(only: str | None) -> list[str] | None:
-    if only is None:
-        return None
-    text = only
-    if only.startswith("@"):
-        try:
-            text = Path(only[1:]).read_text(encoding="utf-8").replace("\n", ",")
-        except OSError as error:
-            raise UsageError(f"--only: {only[1:]} cannot be read: {error}") from error
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _tell(scored: ScoredSequences) -> None:
