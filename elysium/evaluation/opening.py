@@ -19,6 +19,8 @@ from elysium.evaluation.videoqa.questions import open_question_set
 # Field of `SetRequest` to the tasks that heed it.
 _KNOWN_BY = {
     "annotations": ("rec",),
+    "form": ("rec",),
+    "units": ("rec",),
     "media": ("rec", "vqa"),
     "missing": ("vqa",),
     "max_frames": ("sot", "rsot", "video-reg"),
@@ -53,7 +55,9 @@ def _check_meant(part: SetRequest) -> None:
     for flag, tasks in _KNOWN_BY.items():
         given = getattr(part, flag)
         if part.task not in tasks and given and given != "refuse":
-            name = {"missing": "missing-videos", "judging": "judge-model"}.get(flag, flag.replace("_", "-"))
+            name = {"missing": "missing-videos", "judging": "judge-model", "form": "boxes"}.get(
+                flag, flag.replace("_", "-")
+            )
             raise UsageError(f"--{name} means nothing for --task {part.task}, only for {', '.join(tasks)}")
 
 

@@ -40,6 +40,8 @@ class SetRequest(BaseModel):
         annotations: Files with expressions, for `rec`.
         media: Folder with pictures or videos, where they lie apart.
         missing: Whether missing videos are refused, or count as failures.
+        form: What a box's numbers are in files of expressions; None is as the kind of file has them.
+        units: What they count; None takes shares of the picture where no number is above 1, else pixels.
         only: Ids of the items to measure, instead of all.
         limit: Measures the first so many items.
         max_frames: Follows the first so many frames; of descriptions, shows no more.
@@ -55,6 +57,8 @@ class SetRequest(BaseModel):
     annotations: tuple[Path, ...] = ()
     media: Path | None = None
     missing: Literal["refuse", "fail"] = "refuse"
+    form: Literal["xyxy", "xywh"] | None = None
+    units: Literal["pixels", "normalised", "thousandths"] | None = None
     only: tuple[str, ...] | None = None
     limit: PositiveInt | None = None
     max_frames: PositiveInt | None = None

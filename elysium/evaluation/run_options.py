@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PLACE = click.Path(path_type=Path, exists=True)
 _ANY_TEMPERATURE = "none"
 # Fields of `SetRequest` to the tasks that they mean something for.
-_FLAGS = {"name": "--dataset", "missing": "--missing-videos", "judging": "--judge-model"}
+_FLAGS = {"name": "--dataset", "form": "--boxes", "missing": "--missing-videos", "judging": "--judge-model"}
 
 
 class ShardOption(click.ParamType):  # type: ignore[type-arg] # generic only in newer releases
@@ -53,6 +53,15 @@ set_options = together(
         default="refuse",
         show_default=True,
         help="vqa: whether missing videos are refused, or their questions count as failures.",
+    ),
+    click.option(
+        "--boxes", type=click.Choice(["xyxy", "xywh"]), default=None, help="rec: what a box in --annotations is."
+    ),
+    click.option(
+        "--units",
+        type=click.Choice(["pixels", "normalised", "thousandths"]),
+        default=None,
+        help="rec: what its numbers count [default: shares of the picture if none is above 1, else pixels].",
     ),
     click.option(
         "--only",
@@ -119,6 +128,8 @@ def take_set_options(others: dict[str, Any]) -> dict[str, Any]:
         "annotations": others.pop("annotations"),
         "media": others.pop("media"),
         "missing": others.pop("missing_videos"),
+        "form": others.pop("boxes"),
+        "units": others.pop("units"),
         "only": only or None,
         "limit": others.pop("limit"),
         "max_frames": others.pop("max_frames"),

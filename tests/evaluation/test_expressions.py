@@ -166,8 +166,8 @@ def test_boxes_are_what_the_caller_says_they_are(images, rows):
         return pytest.approx(found.box)
 
     assert only(CORNER_AND_SIZE, form="xywh") == (64, 48, 192, 144)
-    assert only([100, 100, 300, 300], units="thousand") == (64, 48, 192, 144)
-    assert only([0.1, 0.1, 0.2, 0.2], form="xywh", units="unit") == (64, 48, 192, 144)
+    assert only([100, 100, 300, 300], units="thousandths") == (64, 48, 192, 144)
+    assert only([0.1, 0.1, 0.2, 0.2], form="xywh", units="normalised") == (64, 48, 192, 144)
     # No number of the file is above 1, so it cannot be pixels; one that is makes it so.
     with pytest.raises(UsageError, match=r"row 1: a box lies within one pixel\. Boxes were read as xyxy in pixels"):
         open_expressions("refcoco", "testA", rows(shikra([0.1, 0.1, 0.3, 0.3]), shikra(CORNERS)), images)

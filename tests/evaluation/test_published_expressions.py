@@ -141,6 +141,7 @@ def test_what_a_task_would_not_heed_is_refused(elysiumtrack, tmp_path):
     [
         (["--task", "rec", "--max-frames", "4"], "--max-frames means nothing for --task rec, only for sot, rsot"),
         (["--task", "vqa", "--annotations", "."], "--annotations means nothing for --task vqa, only for rec"),
+        (["--task", "sot", "--boxes", "xywh"], "--boxes means nothing for --task sot, only for rec"),
         (["--task", "sot", "--media", "."], "--media means nothing for --task sot"),
         (["--task", "rsot", "--judge-model", "m"], "--judge-model means nothing for --task rsot, only for vqa"),
     ],
@@ -203,3 +204,12 @@ def test_a_metric_that_cannot_be_had_is_missing_with_its_reason(elysiumtrack, tm
     result, _ = figures(work, Finder(["a red car", "a small dog", "a cat"]), tmp_path / "out")
     assert set(result.model) == {"exact_match", "head_noun", "cider"}
     assert any(note.startswith("meteor is missing: ") and "Java" in note for note in result.notes)
+
+
+def test_how_a_files_boxes_are_meant_can_be_said(refcoco, tmp_path):
+    row = {"image": "COCO_train2014_000000000007.jpg", "sent": "cup 1", "bbox": [62.5, 83.3, 125, 166.7]}
+    (tmp_path / "refcoco_testA.jsonl").write_text(json.dumps(row | {"width": 160, "height": 120}) + "\n")
+    options = {"annotations": (tmp_path / "refcoco_testA.jsonl",), "media": refcoco / "train2014"}
+    [work] = works(refcoco, name="refcoco", split="testA", form="xywh", units="thousandths", **options)
+    result, _ = figures(work, Finder(), tmp_path / "out")
+    assert result.model["accuracy_90"] == 100

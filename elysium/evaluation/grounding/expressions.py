@@ -19,7 +19,7 @@ from elysium.data.sets.source import BrokenSample, Images
 from elysium.errors import UsageError
 from elysium.evaluation.grounding.expression_files import Form, Found, Said, read_files
 
-Units = Literal["pixels", "unit", "thousand"]
+Units = Literal["pixels", "normalised", "thousandths"]
 Box = tuple[float, float, float, float]
 
 # How many sentences each split has: set, who divided it, split. By the sets' own interface (github lichengunc/refer);
@@ -81,8 +81,8 @@ def open_expressions(
         images: Folder with COCO's pictures, in any of COCO's layouts.
         form: What a box's numbers are, corners (`xyxy`) or corner and size (`xywh`); by default what the kind of file
             has.
-        units: What they count: pixels, shares of the image (`unit`) or thousandths of it; by default shares if no
-            number of the split is above 1, else pixels.
+        units: What they count: pixels, shares of the image (`normalised`) or `thousandths` of it; by default shares if
+            no number of the split is above 1, else pixels.
 
     Raises:
         UsageError: If set or split are not there, files are not of a known kind, or any expression of the split lacks
@@ -123,7 +123,7 @@ def open_expressions(
 def _units(said: Sequence[Said]) -> Units:
     values = [value for one in said if isinstance(one.box, list | tuple) for value in one.box]
     numbers = [value for value in values if isinstance(value, int | float)]
-    return "unit" if numbers and not any(value > _ONE_PIXEL for value in numbers) else "pixels"
+    return "normalised" if numbers and not any(value > _ONE_PIXEL for value in numbers) else "pixels"
 
 
 def _corners(values: object, form: Form, units: Units, size: tuple[int, int]) -> Box:
@@ -136,7 +136,9 @@ def _corners(values: object, form: Form, units: Units, size: tuple[int, int]) ->
     if units == "pixels" and max(numbers) <= _ONE_PIXEL:
         raise BrokenSample("a box lies within one pixel")
     width, height = size
-    per_step = {"pixels": (1.0, 1.0), "unit": (width, height), "thousand": (width / 1000, height / 1000)}[units]
+    per_step = {"pixels": (1.0, 1.0), "normalised": (width, height), "thousandths": (width / 1000, height / 1000)}[
+        units
+    ]
     x1, y1, x2, y2 = (value * per_step[place % 2] for place, value in enumerate(numbers))
     if form == "xywh":
         x2, y2 = x1 + x2, y1 + y2
@@ -170,8 +172,8 @@ def _refuse_broken(name: str, broken: Sequence[tuple[str, str]], how: str) -> No
         first = "; ".join(f"{place}: {reason}" for place, reason in broken[:_SHOWN])
         more = f" and {len(broken) - _SHOWN:,} more" if len(broken) > _SHOWN else ""
         raise UsageError(
-            f"{len(broken):,} entries of {name} cannot be used: {first}{more}. Boxes were read as {how}; say so if the "
-            "file has them otherwise. Leaving expressions out would change the figure"
+            f"{len(broken):,} entries of {name} cannot be used: {first}{more}. Boxes were read as {how}; --boxes and "
+            "--units say it where the file has them otherwise. Leaving expressions out would change the figure"
         )
 
 

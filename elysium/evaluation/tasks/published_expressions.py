@@ -26,7 +26,9 @@ def published_expressions(part: SetRequest, settings: EvaluateSettings) -> Findi
     """
     if part.name is None or part.split is None:
         raise UsageError(f"rec needs --dataset, one of {', '.join(SETS)}, and --split, e.g. val, testA, testB or test")
-    found = open_expressions(part.name, part.split, part.annotations or [part.data], part.media or part.data)
+    found = open_expressions(
+        part.name, part.split, part.annotations or [part.data], part.media or part.data, part.form, part.units
+    )
     chosen = choose(found, part, f"expression of {part.name} {part.split}")
     notes = []
     if len(chosen) < len(found):
