@@ -93,7 +93,7 @@ def measure(
     model = engine()
     held: list[ItemResult] = []
     # No word is taken for it before something was answered: else a broken engine would be a figure.
-    answers = bool(done)
+    answers = False
     with _Lines(folder / f"shard-{shard.index}-of-{shard.count}.jsonl") as lines:
         for results in work.measure(model, missing):
             held += results
@@ -103,11 +103,23 @@ def measure(
                 landed += len(held)
                 held = []
                 progress(landed)
-            elif len(held) >= min(_MOST_CRASHED, len(missing)):
+            elif _is_broken(held, missing, resumed=bool(done)):
                 raise ElysiumError(
                     f"{work.name}: the model could answer none of {len(held)} items; the last one failed with: "
                     f"{held[-1].prediction.get('error', 'no message')}"
                 )
+        # What is left of a measurement that was gone on with: items that an earlier attempt stopped at, say.
+        lines.write(held)
+        progress(landed + len(held))
+
+
+def _is_broken(crashed: Sequence[ItemResult], missing: Sequence[str], *, resumed: bool) -> bool:
+    """Tells whether the engine is to blame for items of which none was answered."""
+    if not resumed:
+        return len(crashed) >= min(_MOST_CRASHED, len(missing))
+    # An earlier attempt was answered. One video may be all that is left, and cannot be asked about.
+    videos = {item.video for item in crashed}
+    return len(crashed) >= _MOST_CRASHED and len(videos) >= _MOST_CRASHED // 2
 
 
 def read_items(folder: Path) -> Iterator[ItemResult]:
