@@ -176,18 +176,18 @@ def test_the_command_measures_what_it_is_given_and_ends_with_1_where_an_evaluati
     (tmp_path / "sets" / "UAV123" / "anno" / "UAV123" / "bike1.txt").touch()
     arguments = [
         "--model",
-        "mine=1",
+        "nano",
         "--data",
         str(tmp_path / "sets"),
         "--set",
-        "a.b=1",
+        "evaluate.batch_size=2",
         "--output",
         str(tmp_path / "out"),
     ]
     assert run(["reproduce", "table4", *arguments]) == 1
     shown = capsys.readouterr()
     assert "Table 4: 3 data missing, 2 failed (of 5 cells)." in shown.out
-    assert "mine=1 with a.b=1 broke" in (tmp_path / "out" / "table4.md").read_text()
+    assert "nano with evaluate.batch_size=2 broke" in (tmp_path / "out" / "table4.md").read_text()
 
 
 @pytest.mark.parametrize(
