@@ -14,9 +14,10 @@ from elysium.evaluation.captions.meteor import Meteor
 from elysium.evaluation.leaks import Clip
 from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.tasks.asking import Crashed, describe
+from elysium.evaluation.tasks.base import SetTask
 from elysium.evaluation.tasks.groups import relative_size
 from elysium.evaluation.tasks.pictures import Pictures
-from elysium.evaluation.tasks.work import SINGLE, Finished, Stopwatch, batched, truth_digest
+from elysium.evaluation.tasks.work import SINGLE, Finished, Stopwatch, batched
 from elysium.inference import Engine
 
 
@@ -44,8 +45,18 @@ class Described:
     object_class: str | None = None
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """The files that it is asked about."""
+        return self.frames.paths
 
-class Describing:
+    @property
+    def truth(self) -> tuple[Any, ...]:
+        """All that its figures are measured by."""
+        return list(self.descriptions), self.object_class, self.size, self.box
+
+
+class Describing(SetTask[Described]):
     """Video-REG on a set; arguments as of `Finding`, and `metrics`, of `DESCRIPTION_METRICS`, beside its own two."""
 
     def __init__(
@@ -60,43 +71,17 @@ class Describing:
         notes: Sequence[str] = (),
         clips: Sequence[Clip] = (),
     ) -> None:
-        self._clips = list(clips)
         self._metrics = tuple(metrics)
-        self._where, self._baselines = where, tuple(baselines)
-        self._items = {item.id: item for item in items}
-        self._facts, self._protocol, self._notes = dict(facts or {}), dict(protocol or {}), list(notes)
-
-    @property
-    def name(self) -> str:
-        """Task and set."""
-        return f"video-reg-{self._where}"
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Frames of each item."""
-        return {item.id: len(item.frames) for item in self._items.values()}
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What decides the answers."""
-        asked = (
-            (item.id, list(item.descriptions), item.object_class, item.size, item.box) for item in self._items.values()
+        super().__init__(
+            f"video-reg-{where}",
+            where,
+            items,
+            baselines=baselines,
+            facts=facts,
+            protocol=protocol,
+            notes=notes,
+            clips=clips,
         )
-        return {"task": self.name, "baselines": self._baselines, "truth": truth_digest(asked), **self._facts}
-
-    @property
-    def items(self) -> Mapping[str, Described]:
-        """What is described, by id."""
-        return self._items
-
-    def clips(self) -> list[Clip]:
-        """What the items show."""
-        return self._clips or [
-            Clip(item.id, None, list(item.frames.paths), dataset=self._where) for item in self._items.values()
-        ]
-
-    def check(self) -> None:
-        """Nothing else is needed."""
 
     def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
         """Describes some of the objects: from the clip, and for the baseline from its first frame alone."""

@@ -17,9 +17,10 @@ from elysium.evaluation.grounding.scores import score_grounding
 from elysium.evaluation.leaks import Clip
 from elysium.evaluation.results import MODEL, Figures, ItemResult
 from elysium.evaluation.tasks.asking import Crashed, Image, ground
+from elysium.evaluation.tasks.base import SetTask
 from elysium.evaluation.tasks.following import plain_box
 from elysium.evaluation.tasks.groups import pixel_size, relative_size
-from elysium.evaluation.tasks.work import STATIC, Finished, Stopwatch, batched, truth_digest
+from elysium.evaluation.tasks.work import STATIC, Finished, Stopwatch, batched
 from elysium.inference import Engine
 
 # The box that needs no look at the picture: its middle half.
@@ -50,8 +51,18 @@ class Named:
     size: tuple[int, int]
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """The files that it is asked about."""
+        return [self.path]
 
-class Finding:
+    @property
+    def truth(self) -> tuple[Any, ...]:
+        """All that its figures are measured by."""
+        return self.expression, self.size, self.box
+
+
+class Finding(SetTask[Named]):
     """REC on a set.
 
     Args:
@@ -75,39 +86,16 @@ class Finding:
         notes: Sequence[str] = (),
         clips: Sequence[Clip] = (),
     ) -> None:
-        self._clips = list(clips)
-        self._protocol = dict(protocol or {})
-        self._where, self._baselines = where, tuple(baselines)
-        self._items = {item.id: item for item in items}
-        self._facts, self._notes = dict(facts or {}), list(notes)
-
-    @property
-    def name(self) -> str:
-        """Task and set."""
-        return f"rec-{self._where}"
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """One picture an item."""
-        return dict.fromkeys(self._items, 1)
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What decides the answers."""
-        asked = ((item.id, item.expression, item.size, item.box) for item in self._items.values())
-        return {"task": self.name, "baselines": self._baselines, "truth": truth_digest(asked), **self._facts}
-
-    @property
-    def items(self) -> Mapping[str, Named]:
-        """What is looked for, by id."""
-        return self._items
-
-    def clips(self) -> list[Clip]:
-        """What the items show."""
-        return self._clips or [Clip(item.id, None, [item.path], dataset=self._where) for item in self._items.values()]
-
-    def check(self) -> None:
-        """Nothing else is needed."""
+        super().__init__(
+            f"rec-{where}",
+            where,
+            items,
+            baselines=baselines,
+            facts=facts,
+            protocol=protocol,
+            notes=notes,
+            clips=clips,
+        )
 
     def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
         """Looks for some of the objects."""

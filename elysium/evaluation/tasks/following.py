@@ -17,10 +17,11 @@ from elysium.evaluation.leaks import Clip
 from elysium.evaluation.metrics import TRACKING_METRICS, score_track
 from elysium.evaluation.results import MODEL, Cost, ItemResult
 from elysium.evaluation.tasks.asking import Crashed, track
+from elysium.evaluation.tasks.base import SetTask
 from elysium.evaluation.tasks.baselines import csrt, frame_by_frame, has_csrt, static_box
 from elysium.evaluation.tasks.groups import box_groups
 from elysium.evaluation.tasks.pictures import Pictures
-from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC, Finished, Stopwatch, truth_digest
+from elysium.evaluation.tasks.work import CSRT, SINGLE, STATIC, Finished, Stopwatch
 from elysium.inference import Engine, TrackAnswer, TrackRequest
 
 Curves = dict[str, list[float]]
@@ -53,8 +54,18 @@ class Followed:
     absent: npt.NDArray[np.bool_] | None = None
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """The files that it is asked about."""
+        return self.frames.paths
 
-class Following:
+    @property
+    def truth(self) -> tuple[Any, ...]:
+        """All that its figures are measured by."""
+        return self.expression, self.size, self.boxes, self.absent
+
+
+class Following(SetTask[Followed]):
     """SOT or RSOT on a set.
 
     Args:
@@ -83,47 +94,23 @@ class Following:
         notes: Sequence[str] = (),
         clips: Sequence[Clip] = (),
     ) -> None:
-        self._clips = list(clips)
         nameless = [item.id for item in items if not item.expression]
         if kind == "rsot" and nameless:
             raise UsageError(
                 f"{where} has no name for the objects of {len(nameless)} of {len(items)} sequences "
                 f"({', '.join(nameless[:3])} …), so that they cannot be found by name; --task sot gives their boxes"
             )
-        self._kind, self._where = kind, where
-        self._items = {item.id: item for item in items}
-        self._baselines = tuple(baselines)
-        self._facts, self._protocol, self._notes = dict(facts or {}), dict(protocol or {}), list(notes)
-
-    @property
-    def name(self) -> str:
-        """Task and set."""
-        return f"{self._kind}-{self._where}"
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Frames of each item."""
-        return {item.id: len(item.frames) for item in self._items.values()}
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What decides the answers."""
-        asked = ((item.id, item.expression, item.size, item.boxes, item.absent) for item in self._items.values())
-        return {"task": self.name, "baselines": self._baselines, "truth": truth_digest(asked), **self._facts}
-
-    @property
-    def items(self) -> Mapping[str, Followed]:
-        """What is followed, by id."""
-        return self._items
-
-    def clips(self) -> list[Clip]:
-        """What the items show."""
-        return self._clips or [
-            Clip(item.id, None, list(item.frames.paths), dataset=self._where) for item in self._items.values()
-        ]
-
-    def check(self) -> None:
-        """Nothing else is needed."""
+        self._kind = kind
+        super().__init__(
+            f"{kind}-{where}",
+            where,
+            items,
+            baselines=baselines,
+            facts=facts,
+            protocol=protocol,
+            notes=notes,
+            clips=clips,
+        )
 
     def measure(self, engine: Engine, ids: Sequence[str]) -> Iterator[list[ItemResult]]:
         """Follows some of the objects, side by side."""
