@@ -6,17 +6,15 @@ know are taken for nouns where a noun is due (after a determiner or an adjective
 
 from __future__ import annotations
 
-import functools
 import re
-from pathlib import Path
 from typing import Any
 
 import spacy
 from spacy.matcher import Matcher
 
+from elysium.config import CurateSettings
 from elysium.curation.lexicon import Lexicon, is_plural, lexicon
 from elysium.curation.protocols import Chunk
-from elysium.data.records import RawClip
 
 # Classes whose words mean the same wherever they stand, to their part of speech.
 _CLOSED = {
@@ -36,9 +34,9 @@ _NOUN_PHRASE: list[dict[str, Any]] = [
 _OPENING = {"DET", "NUM", "ADJ", "PART"}  # after one of these a noun is due
 
 
-def rules_chunker(clip: RawClip, folder: Path) -> RulesChunker:
-    """Returns the chunker; it is the same for every clip."""
-    return _shared()
+def rules_chunker(settings: CurateSettings) -> RulesChunker:
+    """Returns the chunker; it has no settings."""
+    return RulesChunker()
 
 
 class RulesChunker:
@@ -72,11 +70,6 @@ class RulesChunker:
         if self._lexicon.knows(words[0]):
             text = text[0].lower() + text[1:]
         return Chunk(text=text, head=words[-1], words=words)
-
-
-@functools.cache
-def _shared() -> RulesChunker:
-    return RulesChunker()
 
 
 def _tag(document: Any, known: Lexicon) -> None:

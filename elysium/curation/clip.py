@@ -14,7 +14,7 @@ import numpy.typing as npt
 from elysium.config import CurateSettings
 from elysium.curation.outcome import ClipOutcome, Reject
 from elysium.curation.protocols import Chunk, Frame
-from elysium.curation.registry import parts_for
+from elysium.curation.registry import PartsShelf
 from elysium.curation.shots import Piece, plan_pieces, read_timeline
 from elysium.curation.stages import Accepted, Rejection, judge_chunks, judge_piece
 from elysium.data.records import RawClip, TrackMetadata, TrackRecord
@@ -69,7 +69,7 @@ def curate_clip(clip: RawClip, folder: Path, output: Path, settings: CurateSetti
 
 
 def _curate(clip: RawClip, folder: Path, output: Path, settings: CurateSettings) -> ClipOutcome:
-    parts = parts_for(clip, folder, settings)
+    parts = PartsShelf(settings).parts_for(clip, folder)
     chunks = parts.chunker.chunk(clip.caption)
     candidates, dropped = judge_chunks(chunks)
     rejects = [_reject(clip, None, chunk.text, rejection) for chunk, rejection in dropped]

@@ -6,17 +6,15 @@ It does not read adjectives: two phrases for people are answered with the same b
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from elysium.boxes import FloatArray, area, iou
+from elysium.config import CurateSettings
 from elysium.curation.calibration import curve
 from elysium.curation.detectors import Image, Kind, find_faces, find_people, person_around
 from elysium.curation.protocols import Detection, Frame
-from elysium.data.records import RawClip
 
 # Head noun to what is looked for. A cyclist or a dancer is a person too, but which person OpenCV cannot tell.
 HEADS: dict[str, Kind] = {
@@ -39,9 +37,9 @@ _INSIDE = 0.7  # share of a face that lies in the upper half of a body when they
 Box = tuple[float, float, float, float]
 
 
-def opencv_grounder(clip: RawClip, folder: Path) -> OpenCVGrounder:
-    """Returns the grounder; it is the same for every clip."""
-    return _shared()
+def opencv_grounder(settings: CurateSettings) -> OpenCVGrounder:
+    """Returns the grounder; it has no settings."""
+    return OpenCVGrounder()
 
 
 class OpenCVGrounder:
@@ -65,11 +63,6 @@ class OpenCVGrounder:
             for phrase, kind in kinds.items()
             for box, confidence in sorted(found[kind], key=lambda entry: -entry[1])
         ]
-
-
-@functools.cache
-def _shared() -> OpenCVGrounder:
-    return OpenCVGrounder()
 
 
 def _head(phrase: str) -> str:

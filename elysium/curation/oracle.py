@@ -22,16 +22,6 @@ from elysium.errors import ElysiumError
 Value = TypeVar("Value")
 
 
-def annotations_grounder(clip: RawClip, folder: Path) -> AnnotationsGrounder:
-    """Returns the oracle grounder of an annotated clip."""
-    return AnnotationsGrounder(read_annotations(clip, folder))
-
-
-def annotations_tracker(clip: RawClip, folder: Path) -> AnnotationsTracker:
-    """Returns the oracle tracker of an annotated clip."""
-    return AnnotationsTracker(read_annotations(clip, folder))
-
-
 def read_annotations(clip: RawClip, folder: Path) -> ClipAnnotations:
     """Returns a clip's annotations.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,19 @@ class Track:
     confidence: FloatArray
 
 
+@dataclass(frozen=True)
+class Query:
+    """One frame, and what is looked for in it.
+
+    Attributes:
+        frame: The frame.
+        phrases: Noun chunks of one caption, each once.
+    """
+
+    frame: Frame
+    phrases: tuple[str, ...]
+
+
 class Chunker(Protocol):
     """Names the objects of a caption."""
 
@@ -92,3 +105,39 @@ class Tracker(Protocol):
 
     def track(self, frames: Sequence[Frame], box: Sequence[float]) -> Track:
         """Returns the track of the object that `box` (normalised, `(4,)`) shows in the first of `frames`."""
+
+
+@runtime_checkable
+class BatchGrounder(Grounder, Protocol):
+    """A grounder that is faster with several frames at once."""
+
+    def ground_batch(self, queries: Sequence[Query]) -> list[list[Detection]]:
+        """Returns what `ground` would for each query; how many pass the model at once is the grounder's matter."""
+
+
+@runtime_checkable
+class MultiTracker(Tracker, Protocol):
+    """A tracker that is faster with several objects of one clip at once."""
+
+    def track_objects(self, frames: Sequence[Frame], boxes: Sequence[Sequence[float]]) -> list[Track]:
+        """Returns what `track` would for each box."""
+
+
+def ground_all(grounder: Grounder, queries: Sequence[Query]) -> list[list[Detection]]:
+    """Returns the detections of each query, all at once where the grounder can; one without phrases costs nothing."""
+    asked = [query for query in queries if query.phrases]
+    if isinstance(grounder, BatchGrounder):
+        found = grounder.ground_batch(asked) if asked else []
+    else:
+        found = [grounder.ground(query.frame, query.phrases) for query in asked]
+    answers = iter(found)
+    return [next(answers) if query.phrases else [] for query in queries]
+
+
+def track_all(tracker: Tracker, frames: Sequence[Frame], boxes: Sequence[Sequence[float]]) -> list[Track]:
+    """Returns the track of each box of the first frame, all at once where the tracker can."""
+    if not boxes:
+        return []
+    if isinstance(tracker, MultiTracker):
+        return tracker.track_objects(frames, boxes)
+    return [tracker.track(frames, box) for box in boxes]

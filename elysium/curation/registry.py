@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,17 +14,11 @@ from elysium.curation.protocols import Chunker, Grounder, Tracker
 from elysium.data.records import RawClip
 from elysium.errors import UsageError
 
-# Name to `module:factory`, imported when used. A factory takes the clip and the folder that its paths are relative
-# to, and may keep what it loaded for the next clip.
+# Name to `module:factory`, imported when used. A factory takes the settings; what it returns serves every clip.
 CHUNKERS: dict[str, str] = {"spacy-rules": "elysium.curation.chunking:rules_chunker"}
-GROUNDERS: dict[str, str] = {
-    "opencv": "elysium.curation.grounding:opencv_grounder",
-    "annotations": "elysium.curation.oracle:annotations_grounder",
-}
-TRACKERS: dict[str, str] = {
-    "csrt": "elysium.curation.tracking:csrt_tracker",
-    "annotations": "elysium.curation.oracle:annotations_tracker",
-}
+GROUNDERS: dict[str, str] = {"opencv": "elysium.curation.grounding:opencv_grounder"}
+TRACKERS: dict[str, str] = {"csrt": "elysium.curation.tracking:csrt_tracker"}
+_OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a factory of the user's own
 
 
 @dataclass(frozen=True)
@@ -35,26 +30,58 @@ class Parts:
     tracker: Tracker
 
 
-def parts_for(clip: RawClip, folder: Path, settings: CurateSettings) -> Parts:
-    """Returns the parts for a clip: those that the settings name, but the oracle where the clip is annotated.
+class PartsShelf:
+    """The parts that the settings name, each made when it is first needed and kept.
 
-    Args:
-        clip: The clip.
-        folder: What the clip's paths are relative to.
+    Attributes:
         settings: Names chunker, grounder and tracker.
-
-    Raises:
-        UsageError: If a name is not registered; the message lists the names.
-        ElysiumError: If the clip's annotations cannot be read.
     """
-    grounder, tracker = settings.grounder, settings.tracker
-    if clip.annotations is not None:
-        grounder = tracker = "annotations"
-    return Parts(
-        chunker=_factory("chunker", settings.chunker, CHUNKERS)(clip, folder),
-        grounder=_factory("grounder", grounder, GROUNDERS)(clip, folder),
-        tracker=_factory("tracker", tracker, TRACKERS)(clip, folder),
-    )
+
+    def __init__(self, settings: CurateSettings) -> None:
+        self.settings = settings
+        self._made: dict[str, Any] = {}
+
+    @property
+    def chunker(self) -> Chunker:
+        """The chunker."""
+        chunker: Chunker = self._part("chunker", self.settings.chunker, CHUNKERS)
+        return chunker
+
+    @property
+    def grounder(self) -> Grounder:
+        """The grounder of clips without annotations."""
+        grounder: Grounder = self._part("grounder", self.settings.grounder, GROUNDERS)
+        return grounder
+
+    @property
+    def tracker(self) -> Tracker:
+        """The tracker of clips without annotations."""
+        tracker: Tracker = self._part("tracker", self.settings.tracker, TRACKERS)
+        return tracker
+
+    def parts_for(self, clip: RawClip, folder: Path) -> Parts:
+        """Returns the parts for a clip: those that the settings name, but the oracle where the clip is annotated.
+
+        Args:
+            clip: The clip.
+            folder: What the clip's paths are relative to.
+
+        Raises:
+            UsageError: If a name is not registered; the message lists the names.
+            ElysiumError: If the clip's annotations cannot be read.
+        """
+        if clip.annotations is None:
+            return Parts(self.chunker, self.grounder, self.tracker)
+        from elysium.curation.oracle import AnnotationsGrounder, AnnotationsTracker, read_annotations
+
+        annotations = read_annotations(clip, folder)
+        return Parts(self.chunker, AnnotationsGrounder(annotations), AnnotationsTracker(annotations))
+
+    def _part(self, kind: str, name: str, table: Mapping[str, str]) -> Any:
+        if kind not in self._made:
+            module, _, function = _reference(kind, name, table).partition(":")
+            self._made[kind] = getattr(_imported(module, kind, name), function)(self.settings)
+        return self._made[kind]
 
 
 def check_names(settings: CurateSettings) -> None:
@@ -68,12 +95,18 @@ def check_names(settings: CurateSettings) -> None:
 
 
 def _reference(kind: str, name: str, table: Mapping[str, str]) -> str:
-    if name not in table:
-        raise UsageError(f"curate.{kind}: there is no {kind} {name!r}; the {kind}s are {', '.join(sorted(table))}")
-    return table[name]
+    if name in table:
+        return table[name]
+    if _OUTSIDE.fullmatch(name):
+        return name
+    raise UsageError(
+        f"curate.{kind}: there is no {kind} {name!r}; the {kind}s are {', '.join(sorted(table))}, "
+        "or `module:factory` for one of your own"
+    )
 
 
-def _factory(kind: str, name: str, table: Mapping[str, str]) -> Callable[[RawClip, Path], Any]:
-    module, _, function = _reference(kind, name, table).partition(":")
-    factory: Callable[[RawClip, Path], Any] = getattr(import_module(module), function)
-    return factory
+def _imported(module: str, kind: str, name: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"curate.{kind}: {name!r} needs the module {error.name}, which is not installed") from error

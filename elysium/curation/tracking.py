@@ -13,9 +13,7 @@ one third, no cleaner.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,17 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from elysium.boxes import FloatArray, iou, normalise, to_pixels, xywh_to_xyxy, xyxy_to_xywh
+from elysium.config import CurateSettings
 from elysium.curation.protocols import Frame, Track
-from elysium.data.records import RawClip
 
 _MAX_SIDE = 640  # pixels; larger frames are scaled down, which costs no accuracy and saves most of the time
 _MIN_BOX = 4  # pixels; CSRT's filter cannot be made of less
 _SEED = 0  # of OpenCV's generator, which CSRT's colour model draws from
 
 
-def csrt_tracker(clip: RawClip, folder: Path) -> CSRTTracker:
-    """Returns the tracker; it is the same for every clip."""
-    return _shared()
+def csrt_tracker(settings: CurateSettings) -> CSRTTracker:
+    """Returns the tracker; it has no settings."""
+    return CSRTTracker()
 
 
 class CSRTTracker:
@@ -67,11 +65,6 @@ def follow(images: Iterable[npt.NDArray[np.uint8]], box: npt.ArrayLike) -> Float
         box: Normalised `(x1, y1, x2, y2)` in the first one; it comes back as it was given.
     """
     return _follow(map(_prepare, images), box)
-
-
-@functools.cache
-def _shared() -> CSRTTracker:
-    return CSRTTracker()
 
 
 def _prepare(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

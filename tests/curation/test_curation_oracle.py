@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from elysium.curation.oracle import AnnotationsGrounder, AnnotationsTracker, read_annotations
-from elysium.curation.registry import check_names, parts_for
+from elysium.curation.registry import PartsShelf, check_names
 from elysium.data.records import AnnotatedObject, ClipAnnotations, RawClip
 from elysium.errors import ElysiumError, UsageError
 
@@ -65,8 +65,8 @@ def test_damaged_annotations_are_an_error_with_the_clip_s_name(tmp_path, content
 
 def test_annotated_clips_get_the_oracle_and_others_what_the_settings_name(tmp_path, settings):
     (tmp_path / "a.json").write_text(ANNOTATIONS.model_dump_json())
-    annotated = parts_for(clip(annotations="a.json"), tmp_path, settings)
-    ordinary = parts_for(clip(), tmp_path, settings)
+    annotated = PartsShelf(settings).parts_for(clip(annotations="a.json"), tmp_path)
+    ordinary = PartsShelf(settings).parts_for(clip(), tmp_path)
     names = [type(part).__name__ for parts in (annotated, ordinary) for part in (parts.grounder, parts.tracker)]
     assert names == ["AnnotationsGrounder", "AnnotationsTracker", "OpenCVGrounder", "CSRTTracker"]
 
@@ -77,6 +77,6 @@ def test_a_part_that_does_not_exist_is_named_with_those_that_do(settings_with, k
         check_names(settings_with(**{kind: "nothing"}))
 
 
-def test_the_oracle_by_name_needs_annotations(tmp_path, settings_with):
+def test_the_oracle_needs_annotations(tmp_path):
     with pytest.raises(ElysiumError, match="has no annotations"):
-        parts_for(clip(), tmp_path, settings_with(grounder="annotations"))
+        read_annotations(clip(), tmp_path)

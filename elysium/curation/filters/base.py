@@ -1,0 +1,81 @@
+"""What a filter is: a name, what it looks at, and a verdict with the number that decided.
+
+A candidate is a noun chunk of a caption in one piece of video. On its way it meets filters at six levels, in this
+order: `caption` (once a video), `chunk` (once a noun chunk), `piece` (once a piece of video), `first` (what the
+grounder found on the first frame), `later` (on middle and last frame), `track`, and `kept` (beside the other
+candidates of the piece that are still there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from elysium.curation.protocols import Chunk, Detection, Frame, Track
+
+Level = Literal["caption", "chunk", "piece", "first", "later", "track", "kept"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one filter says of one subject.
+
+    Attributes:
+        filter: The filter's name.
+        passed: Whether the subject goes on.
+        reason: What was wrong, one of few words; empty if it passed.
+        value: The number that decided, also of a subject that passed; None where there is none.
+        threshold: The bound that it was held against.
+        detail: What more there is to say to a person.
+    """
+
+    filter: str
+    passed: bool
+    reason: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ChunkSubject:
+    """A noun chunk, and the chunks of the same caption that come before it."""
+
+    chunk: Chunk
+    before: tuple[Chunk, ...] = ()
+
+
+@dataclass(frozen=True)
+class PieceSubject:
+    """A piece of video as the models would see it: frames in time order, RGB, of one size."""
+
+    frames: Sequence[Frame]
+
+
+@dataclass(frozen=True)
+class FoundSubject:
+    """What the grounder found for one chunk.
+
+    Attributes:
+        chunk: The chunk.
+        first: All detections on the first frame, the most confident first.
+        middle: On the middle frame; None at level `first`.
+        last: On the last frame; None at level `first`.
+        others: The first-frame detections of the piece's other candidates, by chunk text.
+    """
+
+    chunk: Chunk
+    first: Sequence[Detection]
+    middle: Sequence[Detection] | None = None
+    last: Sequence[Detection] | None = None
+    others: Mapping[str, tuple[Chunk, Sequence[Detection]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrackSubject:
+    """A candidate with its track; `others` are the tracks of the piece's other candidates, at level `kept` only."""
+
+    found: FoundSubject
+    track: Track
+    others: Mapping[str, tuple[Chunk, Track]] = field(default_factory=dict)
