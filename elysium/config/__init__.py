@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from elysium.config.curation import CurateSettings
+from elysium.config.engine import EngineSettings
 from elysium.config.model import LlmSettings, ModelSettings, VisionSettings
 from elysium.config.section import Section
 from elysium.config.training import PHASES, Part, PhaseSettings, Schedule, TailSettings, TowerSettings, TrainingSettings
@@ -21,6 +22,7 @@ __all__ = [
     "PHASES",
     "CheckpointSettings",
     "CurateSettings",
+    "EngineSettings",
     "EvaluateSettings",
     "IngestSettings",
     "LlmSettings",
@@ -149,6 +151,7 @@ class Settings(Section):
     ingest: IngestSettings = IngestSettings()
     validate_raw: RawQualitySettings = RawQualitySettings()
     curate: CurateSettings = CurateSettings()
+    engine: EngineSettings = EngineSettings()
     validate_tracks: TrackQualitySettings = TrackQualitySettings()
     snapshot: SnapshotSettings = SnapshotSettings()
     model: ModelSettings = ModelSettings()

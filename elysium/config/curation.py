@@ -34,3 +34,10 @@ class CurateSettings(Section):
     evaluation_frames: int = Field(
         16, ge=2, description="frames kept of a held-out shot of real video; longer ones are cut into several"
     )
+    # How the work is divided
+    shard_videos: int = Field(
+        256, ge=1, description="videos of a shard: what is published at once, and what one machine does alone"
+    )
+    batch_videos: int = Field(8, ge=1, description="videos of a block: what a crash costs at most")
+    batch_pieces: int = Field(4, ge=1, description="pieces of a block that the models see together")
+    max_seconds: float = Field(600, gt=0, description="a longer video is not read")

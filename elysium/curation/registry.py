@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from elysium.config import CurateSettings
 from elysium.curation.protocols import Chunker, Grounder, Tracker
-from elysium.data.records import RawClip
 from elysium.errors import UsageError
 
 # Name to `module:factory`, imported when used. A factory takes the settings; what it returns serves every clip.
@@ -19,15 +16,6 @@ CHUNKERS: dict[str, str] = {"spacy-rules": "elysium.curation.chunking:rules_chun
 GROUNDERS: dict[str, str] = {"opencv": "elysium.curation.grounding:opencv_grounder"}
 TRACKERS: dict[str, str] = {"csrt": "elysium.curation.tracking:csrt_tracker"}
 _OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a factory of the user's own
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The implementations that work on one clip."""
-
-    chunker: Chunker
-    grounder: Grounder
-    tracker: Tracker
 
 
 class PartsShelf:
@@ -58,24 +46,6 @@ class PartsShelf:
         """The tracker of clips without annotations."""
         tracker: Tracker = self._part("tracker", self.settings.tracker, TRACKERS)
         return tracker
-
-    def parts_for(self, clip: RawClip, folder: Path) -> Parts:
-        """Returns the parts for a clip: those that the settings name, but the oracle where the clip is annotated.
-
-        Args:
-            clip: The clip.
-            folder: What the clip's paths are relative to.
-
-        Raises:
-            UsageError: If a name is not registered; the message lists the names.
-            ElysiumError: If the clip's annotations cannot be read.
-        """
-        if clip.annotations is None:
-            return Parts(self.chunker, self.grounder, self.tracker)
-        from elysium.curation.oracle import AnnotationsGrounder, AnnotationsTracker, read_annotations
-
-        annotations = read_annotations(clip, folder)
-        return Parts(self.chunker, AnnotationsGrounder(annotations), AnnotationsTracker(annotations))
 
     def _part(self, kind: str, name: str, table: Mapping[str, str]) -> Any:
         if kind not in self._made:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elysium.config import CurateSettings
-from elysium.data.records import RawClip
+from elysium.data.records import RawClip, Split
 
 _DIGITS = 16  # of a checksum, in hex
 
@@ -39,3 +39,10 @@ def decide_splits(clips: Sequence[RawClip], settings: CurateSettings) -> list[Ra
 
 def _number(clip: RawClip) -> float:
     return float(int(clip.sha256[:_DIGITS], 16) / 16**_DIGITS)
+
+
+def split_of(sha256: str, settings: CurateSettings, num_videos: int) -> Split | None:
+    """Returns the side of a video whose source names none, told by its content; None where the time decides."""
+    if settings.split_by == "time":
+        return None
+    return "evaluation" if int(sha256[:_DIGITS], 16) / 16**_DIGITS < settings.evaluation_share else "train"

@@ -1,57 +1,94 @@
-"""`stats.json`: how many candidates each stage let through, and what the kept tracks are."""
+"""`stats.json`: what became of the videos, how many candidates each stage let through, and what the kept tracks are."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
-from elysium.curation.outcome import STAGES, ClipOutcome
+from elysium.curation.outcome import Reject, Stage
+from elysium.curation.results import LedgerRow
+from elysium.data.records import TrackRecord
+
+# Before these, a caption, a video or a piece was dropped, and no candidate.
+_CANDIDATE_STAGES: tuple[Stage, ...] = ("grounding", "tracking", "drift", "agreement", "size", "kept", "dataset")
 
 
-def summarise(outcomes: Sequence[ClipOutcome]) -> dict[str, Any]:
-    """Returns the figures of a whole curation, as plain data.
+class Summary:
+    """Counts what passes by; memory does not grow with it.
 
     `funnel` counts candidates: noun chunks that name one visible thing, times the pieces they were searched in; each
-    is either kept or has exactly one reject. Words dropped from captions, short shots and unreadable clips are counted
-    in `rejects` too, but are no candidates.
+    is either kept or has exactly one reject. Words dropped from captions, short pieces and unreadable videos are
+    counted in `rejects` too, but are no candidates.
     """
-    records = [record for outcome in outcomes for record in outcome.records]
-    rejects = [reject for outcome in outcomes for reject in outcome.rejects]
-    judged = [reject for reject in rejects if reject.shot is not None and reject.expression is not None]
-    left = num_candidates = len(records) + len(judged)
-    funnel = []
-    for stage in STAGES:
-        dropped = sum(reject.stage == stage for reject in judged)
-        if stage in {"decode", "shots", "chunk"}:
-            continue
-        funnel.append({"stage": stage, "entered": left, "rejected": dropped, "passed": left - dropped})
-        left -= dropped
-    return {
-        "num_clips": len(outcomes),
-        "num_unreadable": sum(reject.stage == "decode" for reject in rejects),
-        "num_shots": sum(outcome.num_shots for outcome in outcomes),
-        "num_pieces": sum(outcome.num_pieces for outcome in outcomes),
-        "num_chunks": sum(outcome.num_chunks for outcome in outcomes),
-        "num_candidates": num_candidates,
-        "num_records": len(records),
-        "num_rejects": len(rejects),
-        "num_frames": len({frame for record in records for frame in record.frames}),
-        "funnel": funnel,
-        "rejects": {
-            stage: _count(reject.reason for reject in rejects if reject.stage == stage)
-            for stage in STAGES
-            if any(reject.stage == stage for reject in rejects)
-        },
-        "records": {
-            "by_split": _count(record.metadata.split for record in records),
-            "by_kind": _count(record.metadata.kind for record in records),
-            "by_kind_and_split": _count(f"{record.metadata.kind}-{record.metadata.split}" for record in records),
-        },
-        "classes": _count(record.object_class for record in records),
-    }
+
+    def __init__(self) -> None:
+        self._outcomes: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._rejects: dict[str, Counter[str]] = {}
+        self._judged: Counter[str] = Counter()
+        self._records: Counter[tuple[str, str]] = Counter()
+        self._classes: Counter[str] = Counter()
+        self._frames = self._pieces = 0
+        self._vid = ""
+
+    def add_video(self, row: LedgerRow) -> None:
+        """Counts a video's outcome."""
+        self._outcomes[row.outcome] += 1
+        self._pieces += row.num_pieces
+        if row.outcome == "failed":
+            self._failures[row.reason] += 1
+
+    def add_reject(self, reject: Reject) -> None:
+        """Counts one dropped thing."""
+        self._rejects.setdefault(reject.stage, Counter())[reject.reason] += 1
+        if reject.shot is not None and reject.expression is not None:
+            self._judged[reject.stage] += 1
+
+    def add_record(self, record: TrackRecord) -> None:
+        """Counts one record; those of a piece follow each other."""
+        self._records[record.metadata.kind, record.metadata.split] += 1
+        self._classes[record.object_class] += 1
+        if record.vid != self._vid:
+            self._vid = record.vid
+            self._frames += len(record.frames)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the counts as plain data."""
+        num_records = self._records.total()
+        left = num_candidates = num_records + self._judged.total()
+        funnel = []
+        for stage in _CANDIDATE_STAGES:
+            dropped = self._judged[stage]
+            funnel.append({"stage": stage, "entered": left, "rejected": dropped, "passed": left - dropped})
+            left -= dropped
+        by_split: Counter[str] = Counter()
+        by_kind: Counter[str] = Counter()
+        for (kind, split), count in self._records.items():
+            by_split[split] += count
+            by_kind[kind] += count
+        return {
+            "num_clips": self._outcomes.total(),
+            "outcomes": _sorted(self._outcomes),
+            "failures": _sorted(self._failures),
+            "num_unreadable": self._outcomes["failed"],
+            "num_pieces": self._pieces,
+            "num_candidates": num_candidates,
+            "num_records": num_records,
+            "num_rejects": sum(counts.total() for counts in self._rejects.values()),
+            "num_frames": self._frames,
+            "funnel": funnel,
+            "rejects": {stage: _sorted(self._rejects[stage]) for stage in get_args(Stage) if stage in self._rejects},
+            "records": {
+                "by_split": _sorted(by_split),
+                "by_kind": _sorted(by_kind),
+                "by_kind_and_split": _sorted(
+                    Counter({f"{kind}-{split}": count for (kind, split), count in self._records.items()})
+                ),
+            },
+            "classes": _sorted(self._classes),
+        }
 
 
-def _count(values: Any) -> dict[str, int]:
+def _sorted(counts: Counter[str]) -> dict[str, int]:
     """Returns how often each value occurs, the most frequent first, then by name."""
-    return dict(sorted(Counter(values).items(), key=lambda entry: (-entry[1], entry[0])))
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))

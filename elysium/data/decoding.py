@@ -54,15 +54,31 @@ class DecodedFrame:
     timestamp: float
     frame: Any
 
-    def image(self) -> Image:
-        """Returns the pixels, shape `(height, width, 3)`, uint8, RGB, upright."""
-        parts = self.frame.format
+    def image(self, longest: int | None = None) -> Image:
+        """Returns the pixels, shape `(height, width, 3)`, uint8, RGB, upright.
+
+        Args:
+            longest: Scales a frame down whose longer side exceeds so many pixels, as it is converted; None never does.
+        """
+        parts, size = self.frame.format, _fitted(self.frame.width, self.frame.height, longest)
         if parts.has_palette or any(component.is_alpha for component in parts.components):
-            pixels = over_black(self.frame.to_ndarray(format="rgba"))
+            pixels = over_black(self.frame.to_ndarray(format="rgba", **size))
         else:
-            pixels = self.frame.to_ndarray(format="rgb24")
+            pixels = self.frame.to_ndarray(format="rgb24", **size)
         quarters = round(self.frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
+
+
+def _fitted(width: int, height: int, longest: int | None) -> dict[str, Any]:
+    """Returns the arguments that make PyAV scale a frame; none where it is small enough."""
+    if longest is None or max(width, height) <= longest:
+        return {}
+    factor = longest / max(width, height)
+    return {
+        "width": max(1, round(width * factor)),
+        "height": max(1, round(height * factor)),
+        "interpolation": "AREA",
+    }
 
 
 class FrameReader:
