@@ -188,7 +188,7 @@ def finish_block(end: BlockEnd, results: Sequence[GroupResult]) -> list[VideoRow
         results: Of all its groups, in any order.
     """
     pieces: list[list[PieceRow]] = [[] for _ in end.videos]
-    errors: dict[int, str]
+    errors: dict[int, str] = {}
     for result in sorted(results, key=lambda result: result.number):
         errors.update(result.errors)
         for owner, piece in result.pieces:
