@@ -141,6 +141,30 @@ def track_piece(work: PieceWork, tracker: Callable[[], Tracker], settings: Curat
     return replace(work, row=row, frames=work.frames if kept else ())
 
 
+def find_anew(work: PieceWork, grounder: Callable[[], Grounder]) -> PieceRow:
+    """Returns the row with what the grounder finds now, on those frames where it was asked for before."""
+    found: dict[str, dict[str, Any]] = {row.text: {} for row in work.row.candidates}
+    places = {"first": 0, "middle": len(work.frames) // 2, "last": len(work.frames) - 1}
+    for name, place in places.items():
+        phrases = tuple(row.text for row in work.row.candidates if getattr(row, name) is not None)
+        [answer] = ground_all(_grounder(work, grounder), [Query(work.frames[place], phrases)])
+        for phrase in phrases:
+            found[phrase][name] = found_rows(detection for detection in answer if detection.phrase == phrase)
+    candidates = [row.model_copy(update=found[row.text]) for row in work.row.candidates]
+    return work.row.model_copy(update={"candidates": candidates})
+
+
+def follow_anew(work: PieceWork, tracker: Callable[[], Tracker]) -> PieceRow:
+    """Returns the row with the tracks of now, of those that were followed before and from the same boxes."""
+    rows = [row for row in work.row.candidates if row.track is not None and row.first]
+    tracks = track_all(_tracker(work, tracker), work.frames, [row.first[0].box for row in rows if row.first])
+    now = {row.text: track_row(track) for row, track in zip(rows, tracks, strict=True)}
+    candidates = [
+        row.model_copy(update={"track": now[row.text]}) if row.text in now else row for row in work.row.candidates
+    ]
+    return work.row.model_copy(update={"candidates": candidates})
+
+
 def _piece_row(vid: str, piece: Piece, settings: CurateSettings, *, simulated: bool) -> PieceRow:
     image = piece.frames[0].image
     verdicts = verdict_rows(run_filters("piece", PieceSubject(piece.frames), settings))

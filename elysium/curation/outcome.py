@@ -39,6 +39,9 @@ STAGES: dict[Stage, str] = {
     "dataset": "no other video of the data set looks the same",
 }
 
+# A candidate is dropped at one of these; before them a video, a word of its caption or a whole piece was.
+CANDIDATE_STAGES: tuple[Stage, ...] = ("grounding", "tracking", "drift", "agreement", "size", "kept", "dataset")
+
 
 class Reject(BaseModel):
     """One line of `rejects.jsonl`: a candidate that was dropped, and the number that decided.

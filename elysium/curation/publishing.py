@@ -7,38 +7,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from elysium.curation.results import LedgerRow
 from elysium.curation.shards import ShardStore
-from elysium.curation.summary import Summary
+from elysium.curation.summary import Counts
 from elysium.data.records import TrackRecord, write_jsonl
 from elysium.pipeline.workspace import write_atomic
 
 
 def publish(store: ShardStore, num_shards: int) -> dict[str, Any]:
     """Writes `train.jsonl`, `evaluation.jsonl`, `rejects.jsonl` and `stats.json` from all shards; returns the stats."""
-    summary = Summary()
+    counts = Counts()
 
     def records(split: str) -> Iterator[TrackRecord]:
         for shard in range(num_shards):
             for row in store.records(shard):
                 if row["split"] == split:
-                    record = TrackRecord.model_validate_json(row["record"])
-                    summary.add_record(record)
-                    yield record
+                    yield TrackRecord.model_validate_json(row["record"])
 
     def rejects() -> Iterator[Any]:
         for shard in range(num_shards):
-            for reject in store.rejects(shard):
-                summary.add_reject(reject)
-                yield reject
+            yield from store.rejects(shard)
 
     for split in ("train", "evaluation"):
         _write(store.root / f"{split}.jsonl", records(split))
     _write(store.root / "rejects.jsonl", rejects())
     for shard in range(num_shards):
-        for row in store.ledger(shard):
-            summary.add_video(row)
-    stats = summary.as_dict()
+        manifest = store.manifest(shard)
+        if manifest is not None:
+            counts.add(manifest.counts)
+    stats = counts.as_stats()
     write_atomic(store.root / "stats.json", json.dumps(stats, indent=1))
     return stats
 
@@ -47,6 +43,3 @@ def _write(path: Path, lines: Iterator[Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     write_jsonl(temporary, lines)
     temporary.replace(path)
-
-
-__all__ = ["LedgerRow", "publish"]

@@ -1,9 +1,9 @@
 """The graph of curation on Ray Data: actors that decode on CPUs, actors with models on GPUs, and a driver that publishes.
 
 The functions are those of one process. A row of the data set is a block on its way in and a group of pieces between the
-stages; frames travel through Ray's object store, which holds decoding back while the models are busy. Workers write frames
-to the curation's folder, so all nodes must see it; the driver gets rows of figures only, and writes blocks and shards down as
-`engine` does. When a worker or a node is lost, Ray does its blocks again; what was finished stays.
+stages; frames travel through Ray's object store, which holds decoding back while the models are busy. Workers write
+frames to the curation's folder, so all nodes must see it; the driver gets rows of figures only, and writes blocks and
+shards down as `engine` does. When a worker or a node is lost, Ray does its blocks again; what was finished stays.
 """
 
 from __future__ import annotations

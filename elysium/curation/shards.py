@@ -30,6 +30,7 @@ from elysium.curation.media import media_folder
 from elysium.curation.outcome import Reject
 from elysium.curation.results import LedgerRow, ledger_row, records_of, rejects_of
 from elysium.curation.sources.tasks import VideoTask
+from elysium.curation.summary import Counts
 from elysium.curation.tables import LEDGER, RECORDS, REJECTS, read_rows, write_rows
 from elysium.pipeline.workspace import sha256, write_atomic
 
@@ -56,8 +57,7 @@ class ShardManifest(BaseModel):
 
     Attributes:
         shard: Its number.
-        num_videos: Videos in it.
-        num_records: Records in it.
+        counts: What became of its videos.
         files: Bytes and SHA-256 of each file beside the manifest.
         media: By name of the piece.
     """
@@ -65,8 +65,7 @@ class ShardManifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     shard: int
-    num_videos: int
-    num_records: int
+    counts: Counts
     files: dict[str, tuple[int, str]]
     media: dict[str, MediaEntry]
 
@@ -182,12 +181,14 @@ class ShardStore:
             for task, row in zip(tasks, rows, strict=True)
             for record in records_of(task, row, shard, self.settings)
         ]
+        ledger = [ledger_row(task, row) for task, row in zip(tasks, rows, strict=True)]
+        rejects = [reject for row in rows for reject in rejects_of(row)]
+        counts = Counts()
+        counts.add_videos(ledger)
+        counts.add_rejects(rejects)
+        counts.add_records(record for _, record in records)
         looks = {piece.vid: piece.looks for row in rows for piece in row.pieces}
-        write_rows(
-            folder / "ledger.parquet",
-            LEDGER,
-            [ledger_row(*pair).model_dump() for pair in zip(tasks, rows, strict=True)],
-        )
+        write_rows(folder / "ledger.parquet", LEDGER, [row.model_dump() for row in ledger])
         write_rows(
             folder / "evidence.parquet",
             {"number": "int64", "id": "string", "evidence": "string"},
@@ -213,13 +214,10 @@ class ShardStore:
                 for task, record in records
             ],
         )
-        write_rows(
-            folder / "rejects.parquet", REJECTS, [reject.model_dump() for row in rows for reject in rejects_of(row)]
-        )
+        write_rows(folder / "rejects.parquet", REJECTS, [reject.model_dump() for reject in rejects])
         manifest = ShardManifest(
             shard=shard,
-            num_videos=len(tasks),
-            num_records=len(records),
+            counts=counts,
             files={path.name: (path.stat().st_size, sha256(path)) for path in sorted(folder.iterdir())},
             media=self._settle_media(shard, rows),
         )
@@ -230,6 +228,29 @@ class ShardStore:
         folder.rename(self.folder(shard))
         shutil.rmtree(self.work(shard), ignore_errors=True)
         return manifest
+
+    def unfinished_blocks(self, shard: int) -> Iterator[tuple[Path, list[VideoRow]]]:
+        """Yields the blocks that are finished of a shard that is not, with their files."""
+        for path in sorted(self.work(shard).glob("[0-9]*.json")):
+            try:
+                yield path, _ROWS.validate_json(path.read_bytes())
+            except (FileNotFoundError, ValidationError):
+                continue  # the shard was published meanwhile, or the machine died while writing
+
+    def unfinished(self, shard: int) -> Iterator[VideoRow]:
+        """Yields what was found so far in the videos of a shard that is not published."""
+        for _, rows in self.unfinished_blocks(shard):
+            yield from rows
+
+    def count(self, shard: int, rows: Sequence[VideoRow]) -> Counts:
+        """Returns the counts of some videos of a shard."""
+        counts = Counts()
+        for row in rows:
+            task = VideoTask(number=0, id=row.id, uri="", caption=row.caption, source="")
+            counts.add_videos([ledger_row(task, row)])
+            counts.add_rejects(rejects_of(row))
+            counts.add_records(records_of(task, row, shard, self.settings))
+        return counts
 
     def ledger(self, shard: int) -> list[LedgerRow]:
         """Returns the outcomes of a published shard's videos, in order."""

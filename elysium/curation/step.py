@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 
+from elysium.config import CurateSettings
 from elysium.curation.curation import TaskList, curate
 from elysium.curation.sources.tasks import VideoTask
 from elysium.curation.splits import decide_splits
@@ -21,10 +24,8 @@ def run(context: StepContext) -> StepResult:
         UsageError: If the settings name a part that does not exist.
         ElysiumError: If the manifest cannot be read.
     """
-    settings, raw = context.settings, context.inputs["raw"]
-    clips = decide_splits(list(read_jsonl(raw / "manifest.jsonl", RawClip)), settings.curate)
-    tasks = [_task(number, clip, str(raw)) for number, clip in enumerate(clips)]
-    listing = TaskList(tasks, settings.curate.shard_videos)
+    settings = context.settings
+    listing = list_raw(context.inputs["raw"], settings.curate)
     # One thread: with more, OpenCV takes sums in another order and the last bits differ.
     cv2.setNumThreads(1)
     stats = curate(context.output, settings, listing, digest=listing.digest)
@@ -45,6 +46,16 @@ def run(context: StepContext) -> StepResult:
             "clips": stats["num_clips"],
         },
     )
+
+
+def list_raw(raw: Path, settings: CurateSettings) -> TaskList:
+    """Returns the clips of a raw artifact, with their sides decided.
+
+    Raises:
+        ElysiumError: If the manifest cannot be read.
+    """
+    clips = decide_splits(list(read_jsonl(raw / "manifest.jsonl", RawClip)), settings)
+    return TaskList([_task(number, clip, str(raw)) for number, clip in enumerate(clips)], settings.shard_videos)
 
 
 def _task(number: int, clip: RawClip, folder: str) -> VideoTask:
