@@ -28,7 +28,7 @@ from elysium.errors import ElysiumError, UsageError
 BUILTIN = "builtin"
 SIMULATOR = "simulator:"  # followed by a seed
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif"})
-_SIDECARS = ("captions.csv", "captions.jsonl", "captions.csv.gz", "captions.jsonl.gz")
+SIDECARS = ("captions.csv", "captions.jsonl", "captions.csv.gz", "captions.jsonl.gz")
 _MANIFEST = "manifest.jsonl"  # of a raw artifact
 _SIMULATED_LICENCE = "Apache-2.0"
 _MAX_LIST_BYTES = 256 << 30
@@ -245,10 +245,10 @@ def _from_files(storage: Storage, source: str, scratch: Path) -> Iterator[ClipRe
                     found.append(
                         (_text(entry.name), _text(entry.uri), entry.size, _text(str(path.with_suffix(".txt"))))
                     )
-                elif path.suffix == ".txt" or entry.name in _SIDECARS:
+                elif path.suffix == ".txt" or entry.name in SIDECARS:
                     found.append((_text(entry.name), _text(entry.uri), entry.size, None))
             _fill(files, "file", 4, found)
-        for name in _SIDECARS:
+        for name in SIDECARS:
             sidecar = files.execute("SELECT uri FROM file WHERE name = ?", (name,)).fetchone()
             if sidecar is not None:
                 columns = ("location", "id", "caption", "source", "licence", "sha256")
