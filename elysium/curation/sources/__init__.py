@@ -1,1 +1,1 @@
-"""Where videos come from: a source's listing, and fetching one video of it."""
+"""What is to be curated: a source of any size as numbered tasks, fetched one video at a time."""
