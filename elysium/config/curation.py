@@ -38,7 +38,16 @@ class CurateSettings(Section):
         description="what is held out of real videos whose source names no split: some of them whole, told by their "
         "content; or the end of each shot, which looks like its beginning",
     )
-    evaluation_share: float = Field(0.34, ge=0, lt=1, description="share of real videos, or of each, that is held out")
+    evaluation_share: float = Field(
+        0.34,
+        ge=0,
+        lt=1,
+        description="share of real videos, or of each, that is held out; of very many videos choose one that gives a "
+        "few times num_evaluation_videos: the rest go to train, cut into evaluation_frames",
+    )
+    num_evaluation_videos: int = Field(
+        500, ge=0, description="videos that stay held out when the data set is published; the others go to train"
+    )
     evaluation_frames: int = Field(
         16, ge=2, description="frames kept of a held-out shot of real video; longer ones are cut into several"
     )
