@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from elysium.config import CurateSettings
+from elysium.curation.dataset.media import store_piece
 from elysium.curation.evidence import PieceRow, Row, VideoRow
 from elysium.curation.fetcher import Fetcher
 from elysium.curation.graph import PieceWork, candidates_of, ground_pieces, read_caption, read_video, track_piece
-from elysium.curation.media import store_piece
 from elysium.curation.registry import PartsShelf
 from elysium.curation.sources.fetching import FetchFailure
 from elysium.curation.sources.tasks import VideoTask
@@ -109,7 +109,6 @@ def decode_block(
     fetcher: Fetcher,
     settings: CurateSettings,
     *,
-    num_videos: int,
     coming: Sequence[VideoTask] = (),
 ) -> Iterator[Group | BlockEnd]:
     """Yields a block's pieces in groups while its videos are fetched and decoded, and then its end.
@@ -121,7 +120,6 @@ def decode_block(
         shelf: Where the chunker is.
         fetcher: Brings the videos here.
         settings: Thresholds and parts.
-        num_videos: Of the whole source.
         coming: Videos that will be asked for, in order, from this block on; they are fetched ahead.
 
     Raises:
@@ -136,7 +134,7 @@ def decode_block(
     for position, task in enumerate(block.tasks):
         if task.number in names:
             fetcher.prepare(_worth_fetching(coming[names.index(task.number) :], shelf, settings))
-        pieces = _Video(task, shelf, fetcher, settings, num_videos)
+        pieces = _Video(task, shelf, fetcher, settings)
         for work in pieces:
             waiting.append((position, work))
             # Pieces that no model looks at fill no batch.
@@ -174,7 +172,7 @@ def store_group(group: Group, folder: Path, settings: CurateSettings) -> GroupRe
     for owner, work in zip(group.owners, group.works, strict=True):
         row = work.row
         if work.frames and owner not in group.errors and any(candidate.kept for candidate in row.candidates):
-            stored = store_piece(work.frames, row.vid, folder, settings)
+            stored = store_piece(work.frames, row.vid, folder, settings, group.shard).size
             row = row.model_copy(update={"stored": stored, "looks": looks(work.frames)})
         pieces.append((owner, row))
     return GroupResult(block=group.block, shard=group.shard, number=group.number, pieces=pieces, errors=group.errors)
@@ -214,12 +212,9 @@ def _worth_fetching(tasks: Sequence[VideoTask], shelf: PartsShelf, settings: Cur
 class _Video:
     """Iterates over one video's pieces; `row` is whole at the end."""
 
-    def __init__(
-        self, task: VideoTask, shelf: PartsShelf, fetcher: Fetcher, settings: CurateSettings, num_videos: int
-    ) -> None:
+    def __init__(self, task: VideoTask, shelf: PartsShelf, fetcher: Fetcher, settings: CurateSettings) -> None:
         self.row = VideoRow(id=task.id, caption=task.caption)
         self._task, self._shelf, self._fetcher, self._settings = task, shelf, fetcher, settings
-        self._num_videos = num_videos
 
     def __iter__(self) -> Iterator[PieceWork]:
         try:
@@ -244,7 +239,7 @@ class _Video:
             return
         with self._fetcher.fetch(task) as fetched:
             self.row = self.row.model_copy(update={"sha256": fetched.sha256, "decoder": decoder()})
-            split = task.split or split_of(fetched.sha256, settings, self._num_videos)
+            split = task.split or split_of(fetched.sha256, settings)
             yield from read_video(
                 self.row, fetched.path, split, settings, limits=fetched.limits, annotations=fetched.annotations
             )

@@ -9,7 +9,7 @@ import click
 
 from elysium.cli import print_json
 from elysium.errors import UsageError
-from elysium.options import json_option, set_option
+from elysium.options import ShardOption, json_option, set_option
 
 
 @click.group()
@@ -26,8 +26,9 @@ def curate() -> None:
 @click.option(
     "--shard",
     "share",
-    metavar="I/N",
-    help="Do every shard whose number leaves I-1 when divided by N: a machine's part, from 1/N to N/N.",
+    type=ShardOption(),
+    metavar="INDEX/COUNT",
+    help="Do one machine's part, from 0/COUNT on: every shard whose number leaves INDEX when divided by COUNT.",
 )
 @click.option(
     "--dry-run", "num_tried", type=click.IntRange(1), metavar="N", help="Try the first N videos, and estimate."
@@ -41,7 +42,7 @@ def run_command(
     preset: str,
     engine: str | None,
     address: str | None,
-    share: str | None,
+    share: tuple[int, int] | None,
     num_tried: int | None,
     price: float | None,
     overrides: tuple[str, ...],
@@ -59,6 +60,7 @@ def run_command(
       elysium curate run --source my_videos/ --output tracks --set curate.min_iou=0.5
       elysium curate run --source s3://bucket/videos.csv --output /data/tracks --dry-run 100
       elysium curate run --source s3://bucket/videos.csv --output /data/tracks --engine ray --address auto
+      elysium curate run --source s3://bucket/videos.csv --output /data/tracks --shard $INDEX/8
     """
     from elysium.config import load_settings
     from elysium.curation.running import estimate, format_estimate, run
@@ -78,7 +80,7 @@ def run_command(
         if as_json:
             print_json(tried)
         return 0
-    stats = run(root, settings, _share(share))
+    stats = run(root, settings, share or (0, 1))
     if stats is None:
         click.echo(f"this part is done; others are not: see `elysium curate status {output}`", err=True)
     else:
@@ -207,15 +209,6 @@ def replay_command(
                 "notes": dict(result.notes),
             }
         )
-
-
-def _share(text: str | None) -> tuple[int, int]:
-    if text is None:
-        return 0, 1
-    index, sign, count = text.partition("/")
-    if not sign or not index.isdigit() or not count.isdigit() or not 1 <= int(index) <= int(count):
-        raise UsageError(f"--shard takes I/N with I from 1 to N, for example 3/8, got {text!r}")
-    return int(index) - 1, int(count)
 
 
 def _short(value: Any) -> str:

@@ -121,7 +121,7 @@ def _run_block(block: Block, job: Job, shelf: PartsShelf, fetcher: Fetcher, wait
     settings = job.settings.curate
     results: list[GroupResult] = []
     end: BlockEnd | None = None
-    decoded = decode_block(block, shelf, fetcher, settings, num_videos=job.listing.num_videos, coming=waiting)
+    decoded = decode_block(block, shelf, fetcher, settings, coming=waiting)
     for item in ahead(decoded, job.settings.engine.decode_ahead):
         if isinstance(item, Group):
             group = track_group(ground_group(item, shelf, settings), shelf, settings)

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from elysium.curation.evidence import CandidateRow, PieceRow, VideoRow
-from elysium.data.storage import whole_file
+from elysium.data.transfer import whole_file
 
 _WIDTH, _TEXT, _GAP, _LINE = 320, 420, 10, 17  # pixels
 # Told apart also by colour-blind readers (Okabe and Ito 2008).

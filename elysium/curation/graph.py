@@ -3,8 +3,8 @@
 ```
 caption -> chunks -> fetch -> decode -> piece filters -> ground -> filters -> track -> filters -> store
 ```
-Each stage is a function of its inputs and the settings; nothing here knows which engine calls it, or where. What travels
-between stages is `PieceWork`: a piece's row of evidence, and its frames as long as a later stage needs them.
+Each stage is a function of its inputs and the settings; nothing here knows which engine calls it, or where. What
+travels between stages is `PieceWork`: a piece's row of evidence, and its frames as long as a later stage needs them.
 """
 
 from __future__ import annotations

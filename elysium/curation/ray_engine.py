@@ -1,4 +1,4 @@
-"""The graph of curation on Ray Data: actors that decode on CPUs, actors with models on GPUs, and a driver that publishes.
+"""The graph of curation on Ray Data: actors that decode on CPUs, others with models on GPUs, a driver that publishes.
 
 The functions are those of one process. A row of the data set is a block on its way in and a group of pieces between the
 stages; frames travel through Ray's object store, which holds decoding back while the models are busy. Workers write
@@ -170,7 +170,6 @@ class _Decode:
                 self._shelf,
                 self._fetcher,
                 self._job.settings.curate,
-                num_videos=self._job.listing.num_videos,
                 coming=block.tasks,
             ):
                 yield _packed(item)

@@ -9,10 +9,10 @@ import numpy as np
 
 from elysium.boxes import iou
 from elysium.config import CurateSettings
+from elysium.curation.dataset.media import frame_paths
 from elysium.curation.evidence import DIGITS, CandidateRow, ChunkRow, PieceRow, Row, VerdictRow, VideoRow
 from elysium.curation.filters.registry import stage_of
 from elysium.curation.judging import all_passed, as_track
-from elysium.curation.media import frame_paths
 from elysium.curation.outcome import Reject
 from elysium.curation.sources.tasks import VideoTask
 from elysium.data.records import TrackMetadata, TrackRecord

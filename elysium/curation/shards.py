@@ -2,7 +2,7 @@
 
 ```
 work/00012/003.json          rows of a finished block, while the shard is worked on
-work/00012/media/<vid>/…     frames of its kept tracks
+work/00012/media/…           frames of its kept tracks
 frames/00012/<vid>/…         the same, once the shard is published (or clips/00012/<vid>.mp4)
 shards/00012/ledger.parquet  one outcome a video
 shards/00012/evidence.parquet, records.parquet, rejects.parquet, manifest.json
@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from elysium.config import CurateSettings
 from elysium.curation.blocks import Block
+from elysium.curation.dataset.media import media_place
 from elysium.curation.evidence import VideoRow
-from elysium.curation.media import media_folder
 from elysium.curation.outcome import Reject
 from elysium.curation.results import LedgerRow, ledger_row, records_of, rejects_of
 from elysium.curation.sources.tasks import VideoTask
@@ -108,7 +108,7 @@ class ShardStore:
             path = self.folder(shard) / name
             if not path.is_file() or path.stat().st_size != size or (checksums and sha256(path) != digest):
                 return f"{path} is missing or not what was written"
-        media = self.root / media_folder(self.settings) / f"{shard:05d}"
+        media = self.placed(shard)
         for vid, entry in manifest.media.items():
             found = media_entry(_media_files(media, vid), checksum=checksums)
             if found != (entry if checksums else entry.model_copy(update={"sha256": ""})):
@@ -131,21 +131,30 @@ class ShardStore:
         return self.root / WORK / f"{shard:05d}"
 
     def media(self, shard: int) -> Path:
-        """Returns where frames go while a shard is worked on."""
+        """Returns where a shard's frames go while it is worked on: a folder that is laid out as the root is."""
         return self.work(shard) / "media"
+
+    def placed(self, shard: int) -> Path:
+        """Returns where a published shard's frames are."""
+        return self.root / media_place(shard, self.settings)
+
+    def _settled(self, shard: int) -> Path:
+        """Returns where the same are while it is worked on."""
+        return self.media(shard) / media_place(shard, self.settings)
 
     def begin(self, shard: int) -> None:
         """Makes a shard's place, and clears what a killed publishing or a damaged shard left."""
         shutil.rmtree(self.folder(shard), ignore_errors=True)
         shutil.rmtree(self._unpublished(shard), ignore_errors=True)
-        placed = self.root / media_folder(self.settings) / f"{shard:05d}"
+        placed = self.placed(shard)
         if placed.is_dir():
             # Killed between the two renames of publishing: the frames are whole, only in the other place.
-            if self.work(shard).is_dir() and not self.media(shard).exists():
-                placed.rename(self.media(shard))
+            if self.work(shard).is_dir() and not self._settled(shard).exists():
+                self._settled(shard).parent.mkdir(parents=True, exist_ok=True)
+                placed.rename(self._settled(shard))
             else:
                 shutil.rmtree(placed)
-        self.media(shard).mkdir(parents=True, exist_ok=True)
+        self._settled(shard).mkdir(parents=True, exist_ok=True)
 
     def write_block(self, block: Block, rows: Sequence[VideoRow]) -> None:
         """Writes a finished block down; its frames have been written before."""
@@ -158,7 +167,7 @@ class ShardStore:
         except (FileNotFoundError, ValidationError):
             return None
         stored = [piece.vid for row in rows for piece in row.pieces if piece.stored is not None]
-        if not all(_media_files(self.media(block.shard), vid) for vid in stored):
+        if not all(_media_files(self._settled(block.shard), vid) for vid in stored):
             return None
         return rows
 
@@ -222,9 +231,9 @@ class ShardStore:
             media=self._settle_media(shard, rows),
         )
         write_atomic(folder / MANIFEST, manifest.model_dump_json())
-        placed = self.root / media_folder(self.settings) / f"{shard:05d}"
+        placed = self.placed(shard)
         placed.parent.mkdir(parents=True, exist_ok=True)
-        self.media(shard).rename(placed)
+        self._settled(shard).rename(placed)
         folder.rename(self.folder(shard))
         shutil.rmtree(self.work(shard), ignore_errors=True)
         return manifest
@@ -273,7 +282,7 @@ class ShardStore:
     def _settle_media(self, shard: int, rows: Sequence[VideoRow]) -> dict[str, MediaEntry]:
         """Removes frames that no row names, and returns what the others consist of."""
         stored = {piece.vid for row in rows for piece in row.pieces if piece.stored is not None}
-        media = self.media(shard)
+        media = self._settled(shard)
         for path in list(media.iterdir()):
             if path.name.partition(".")[0] not in stored or path.name.endswith(".tmp"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

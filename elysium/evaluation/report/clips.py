@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from elysium.boxes import iou, to_pixels
-from elysium.data.pictures import read_picture
+from elysium.data.stored_frames import read_stored
 from elysium.errors import ElysiumError
 
 # Told apart by people who see no red, no green or no blue, too, and bright enough for dark video; the letters on the
@@ -168,7 +168,7 @@ def picture_size(content: bytes) -> tuple[int, int]:
 def _shrunk(picture: Picture) -> Image.Image:
     if isinstance(picture, Path):
         try:
-            picture = read_picture(picture)
+            picture = read_stored(picture)
         except ValueError as error:
             raise ElysiumError(f"the frame {picture} cannot be drawn: {error}") from error
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
