@@ -155,7 +155,6 @@ class _Decode:
     """Fetches and decodes blocks on a CPU."""
 
     def __init__(self, job: Job) -> None:
-        _one_thread()
         scratch = job.settings.engine.scratch
         self._job, self._shelf = job, PartsShelf(job.settings.curate)
         self._fetcher = Fetcher(
@@ -179,7 +178,6 @@ class _Ground:
     """Looks for phrases, on a GPU if there is one."""
 
     def __init__(self, settings: Settings) -> None:
-        _one_thread()
         self._settings, self._shelf = settings.curate, PartsShelf(settings.curate)
 
     def __call__(self, batch: _Batch) -> _Batch:
@@ -191,7 +189,6 @@ class _Track:
     """Follows what was found, on a GPU if there is one."""
 
     def __init__(self, settings: Settings) -> None:
-        _one_thread()
         self._settings, self._shelf = settings.curate, PartsShelf(settings.curate)
 
     def __call__(self, batch: _Batch) -> _Batch:
@@ -214,9 +211,3 @@ def _packed(item: Any) -> _Batch:
 def _unpacked(batch: _Batch) -> Any:
     return pickle.loads(batch[_KIND][0])  # noqa: S301  # written by our own workers
 
-
-def _one_thread() -> None:
-    """Holds OpenCV to one thread: with more, the last bits of what it finds differ."""
-    import cv2
-
-    cv2.setNumThreads(1)

@@ -26,6 +26,10 @@ class PartsShelf:
     """
 
     def __init__(self, settings: CurateSettings) -> None:
+        """Makes nothing yet, but holds OpenCV to one thread: with more, the last bits of what it finds differ."""
+        import cv2
+
+        cv2.setNumThreads(1)
         self.settings = settings
         self._made: dict[str, Any] = {}
 

@@ -29,7 +29,6 @@ def run(root: Path, settings: Settings, share: tuple[int, int] = (0, 1)) -> dict
     """Does what is left to do of a curation of `settings.ingest.source`; see `curation.curate`."""
     check_names(settings.curate)
     listing = make_listing(settings.ingest, root, shard_videos=settings.curate.shard_videos)
-    _hold_threads()
     return curate(root, settings, listing, digest=listing.digest, share=share)
 
 
@@ -47,7 +46,6 @@ def estimate(root: Path, settings: Settings, num_videos: int, price: float | Non
     tasks = TaskList(listing.tasks(0, min(num_videos, listing.num_videos)), settings.curate.shard_videos)
     folder = root / _TRIAL
     shutil.rmtree(folder, ignore_errors=True)
-    _hold_threads()
     begun = time.perf_counter()
     try:
         stats = curate(folder, settings, tasks, digest=tasks.digest)
@@ -139,9 +137,3 @@ def draw_video(curation: Curation, folder: Path, video: str, path: Path) -> None
                     break
     draw_explanation(row, images, path)
 
-
-def _hold_threads() -> None:
-    """Holds OpenCV to one thread: with more, it takes sums in another order and the last bits differ."""
-    import cv2
-
-    cv2.setNumThreads(1)

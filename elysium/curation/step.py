@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-
 from elysium.config import CurateSettings
 from elysium.curation.curation import TaskList, curate
 from elysium.curation.sources.tasks import VideoTask
@@ -26,8 +24,6 @@ def run(context: StepContext) -> StepResult:
     """
     settings = context.settings
     listing = list_raw(context.inputs["raw"], settings.curate)
-    # One thread: with more, OpenCV takes sums in another order and the last bits differ.
-    cv2.setNumThreads(1)
     stats = curate(context.output, settings, listing, digest=listing.digest)
     if stats is None:
         raise ElysiumError(f"{context.output} lacks shards that this process should have made; run the step again")

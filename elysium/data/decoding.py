@@ -139,7 +139,7 @@ class FrameReader:
                 raise VideoError(f"{self._name}: frame {count} is damaged")
             too_large = 0
             self._limits.check_size(frame.width, frame.height, f"{self._name}: frame {count}")
-            timestamp = float(frame.time if frame.time is not None else count / rate)
+            timestamp = self._time_of(frame, count / rate)
             began = timestamp if began is None else began
             decoded_bytes += 3 * frame.width * frame.height
             if not self._tolerant:
@@ -188,6 +188,12 @@ class FrameReader:
         for frame in frames:
             if before is None or (frame.pts is not None and frame.pts < before):
                 yield frame
+
+    def _time_of(self, frame: Any, otherwise: float) -> float:
+        """Returns a frame's presentation time; one that was drained from the decoder knows no unit of time itself."""
+        if frame.pts is None:
+            return otherwise
+        return float(frame.pts * (frame.time_base or self._stream.time_base))
 
     def _check_codec(self, count: int) -> None:
         """Says so if the decoder gave up because of the size, or may have."""
