@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from elysium.config import CurateSettings
+from elysium.curation.filters.base import PieceSubject
+from elysium.curation.filters.registry import run_filters
 from elysium.curation.outcome import ClipOutcome, Reject
 from elysium.curation.protocols import Chunk, Frame
 from elysium.curation.registry import PartsShelf
@@ -71,7 +73,7 @@ def curate_clip(clip: RawClip, folder: Path, output: Path, settings: CurateSetti
 def _curate(clip: RawClip, folder: Path, output: Path, settings: CurateSettings) -> ClipOutcome:
     parts = PartsShelf(settings).parts_for(clip, folder)
     chunks = parts.chunker.chunk(clip.caption)
-    candidates, dropped = judge_chunks(chunks)
+    candidates, dropped = judge_chunks(chunks, settings)
     rejects = [_reject(clip, None, chunk.text, rejection) for chunk, rejection in dropped]
     if not chunks:
         rejects.append(_reject(clip, None, None, Rejection("chunk", "no_chunk", 0, 1)))
@@ -82,9 +84,10 @@ def _curate(clip: RawClip, folder: Path, output: Path, settings: CurateSettings)
     searched = _read_pieces(folder / clip.path, pieces) if candidates else iter(())
     for number, (piece, frames) in enumerate(searched):
         vid = f"{clip.id}_{number:03d}"
-        if len(frames) < settings.min_frames:
-            too_short = Rejection("shots", "too_short", len(frames), settings.min_frames)
-            rejects.append(_reject(clip, vid, None, too_short))
+        said = [entry for entry in run_filters("piece", PieceSubject(frames), settings) if not entry.passed]
+        if said:
+            no = Rejection("shots", said[0].reason, said[0].value, said[0].threshold, said[0].detail)
+            rejects.append(_reject(clip, vid, None, no))
             continue
         kept = []
         for chunk, verdict in judge_piece(frames, candidates, parts, settings):

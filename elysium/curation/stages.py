@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from elysium.boxes import iou, pairwise_iou
 from elysium.config import CurateSettings
-from elysium.curation.drift import measure_drift
-from elysium.curation.lexicon import is_plural, lexicon, words
+from elysium.curation.filters.base import ChunkSubject, FoundSubject, TrackSubject, Verdict
+from elysium.curation.filters.grounding import confident
+from elysium.curation.filters.registry import run_filters
+from elysium.curation.filters.tracks import best_match
 from elysium.curation.outcome import Stage
-from elysium.curation.protocols import Chunk, Detection, Frame, Track
+from elysium.curation.protocols import Chunk, Detection, Frame, Query, Track, ground_all
 from elysium.curation.registry import Parts
 
-_SAME_OBJECT = 0.5  # IoU from which two detections show one object
+_STAGES: dict[str, Stage] = {
+    "confidence": "tracking",
+    "drift": "drift",
+    "agreement_middle": "agreement",
+    "agreement_last": "agreement",
+    "tiny_box": "size",
+    "full_box": "size",
+    "one_expression": "agreement",
+}
 
 
 @dataclass(frozen=True)
@@ -48,18 +55,20 @@ class Accepted:
     drift: float
 
 
-def judge_chunks(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[tuple[Chunk, Rejection]]]:
+def judge_chunks(
+    chunks: Sequence[Chunk], settings: CurateSettings | None = None
+) -> tuple[list[Chunk], list[tuple[Chunk, Rejection]]]:
     """Returns the chunks that name one visible thing, each wording once, and those that do not.
 
     A wording that the caption uses twice is kept once: on any one piece it must be found exactly once anyway.
     """
     kept: dict[str, Chunk] = {}
     dropped = []
-    for chunk in chunks:
-        reason = _word_reason(chunk)
-        if reason is not None:
-            # The number that decides is how many words of such a list the chunk may hold.
-            dropped.append((chunk, Rejection("chunk", reason, 1, 0)))
+    for number, chunk in enumerate(chunks):
+        subject = ChunkSubject(chunk, tuple(chunks[:number]))
+        verdict = _first_no(run_filters("chunk", subject, settings or CurateSettings()))
+        if verdict is not None:
+            dropped.append((chunk, _rejection("chunk", verdict)))
         else:
             kept.setdefault(chunk.text.lower(), chunk)
     return list(kept.values()), dropped
@@ -77,125 +86,96 @@ def judge_piece(
         settings: Thresholds.
     """
     verdicts: dict[str, Accepted | Rejection] = {}
-    found = _ground(frames, [chunk.text for chunk in chunks], parts, settings, verdicts)
-    for chunk in chunks:
-        if chunk.text in found:
-            verdicts[chunk.text] = _judge_track(frames, chunk, found[chunk.text], parts, settings)
+    tracked: dict[str, tuple[TrackSubject, list[Verdict]]] = {}
+    for subject in _found(frames, chunks, parts, settings, verdicts):
+        track = parts.tracker.track(frames, confident(subject.first, settings)[0].box)
+        said = run_filters("track", TrackSubject(subject, track), settings)
+        if (verdict := _first_no(said)) is not None:
+            verdicts[subject.chunk.text] = _rejection(_STAGES[verdict.filter], verdict)
+        else:
+            tracked[subject.chunk.text] = TrackSubject(subject, track), said
+    tracks = {text: (subject.found.chunk, subject.track) for text, (subject, _) in tracked.items()}
+    for text, (kept, said) in tracked.items():
+        others = {name: entry for name, entry in tracks.items() if name != text}
+        no = _first_no(run_filters("kept", TrackSubject(kept.found, kept.track, others), settings))
+        if no is not None:
+            verdicts[text] = _rejection(_STAGES[no.filter], no)
+        else:
+            verdicts[text] = _accepted(kept, said, settings)
     return [(chunk, verdicts[chunk.text]) for chunk in chunks]
 
 
-Grounding = tuple[Detection, list[Detection], list[Detection]]
-
-
-def _word_reason(chunk: Chunk) -> str | None:
-    numerals = lexicon().classes["numeral"]
-    if is_plural(chunk.head) or any(word in numerals or word.isdigit() for word in chunk.words):
-        return "plural_word"
-    if chunk.head in words("virtual") or "no" in chunk.words:
-        return "virtual_word"
-    return None
-
-
-def _ground(
+def _found(
     frames: Sequence[Frame],
-    phrases: Sequence[str],
+    chunks: Sequence[Chunk],
     parts: Parts,
     settings: CurateSettings,
     verdicts: dict[str, Accepted | Rejection],
-) -> dict[str, Grounding]:
-    """Returns the detections of each phrase that was found as asked; the other phrases' rejections go to `verdicts`.
+) -> list[FoundSubject]:
+    """Returns what was found as asked; the rejections of the rest go to `verdicts`.
 
-    On the first frame exactly one confident detection is allowed (the expression is unambiguous there), and no two
-    phrases may have the same one (the grounder cannot tell them apart); on middle and last frame at least one is
-    needed. Later frames are searched only for phrases that are still in question.
+    Later frames are searched only for phrases that are still in question.
     """
-    limit = settings.grounding_confidence
-    known = [phrase for phrase in phrases if parts.grounder.knows(phrase)]
-    for phrase in set(phrases) - set(known):
-        verdicts[phrase] = Rejection("grounding", "unknown_object", 0, 1, "number of detectors for it")
-    first: dict[str, Detection] = {}
-    for phrase, detections in _detect(frames[0], known, parts).items():
-        confident = [detection for detection in detections if detection.confidence > limit]
-        if not confident:
-            verdicts[phrase] = _not_found("first", detections, limit)
-        elif len(confident) > 1:
-            verdicts[phrase] = Rejection("grounding", "ambiguous", len(confident), 1)
+    known = [chunk.text for chunk in chunks if parts.grounder.knows(chunk.text)]
+    first = _detect(frames[0], known, parts)
+    subjects = {}
+    for chunk in chunks:
+        others = {
+            other.text: (other, first[other.text]) for other in chunks if other is not chunk and other.text in first
+        }
+        is_known = chunk.text in first
+        subject = FoundSubject(chunk, first.get(chunk.text, []), others=others, known=is_known)
+        verdict = _first_no(run_filters("first", subject, settings))
+        if verdict is not None:
+            verdicts[chunk.text] = _rejection("grounding", verdict)
         else:
-            first[phrase] = confident[0]
-    for phrase, overlap in _shared_objects(first).items():
-        verdicts[phrase] = Rejection("grounding", "same_object", overlap, _SAME_OBJECT)
-        del first[phrase]
-    later: dict[str, list[list[Detection]]] = {phrase: [] for phrase in first}
-    for name, frame in (("middle", frames[len(frames) // 2]), ("last", frames[-1])):
-        for phrase, detections in _detect(frame, list(later), parts).items():
-            confident = [detection for detection in detections if detection.confidence > limit]
-            later[phrase].append(confident)
-            if not confident:
-                verdicts[phrase] = _not_found(name, detections, limit)
-                del later[phrase]
-    return {phrase: (first[phrase], middle, last) for phrase, (middle, last) in later.items()}
+            subjects[chunk.text] = subject
+    middle = _detect(frames[len(frames) // 2], list(subjects), parts)
+    # A phrase that the middle frame does not show is not searched on the last one.
+    missing = {text for text in subjects if not confident(middle[text], settings)}
+    last = _detect(frames[-1], [text for text in subjects if text not in missing], parts)
+    found = []
+    for text, subject in subjects.items():
+        later = FoundSubject(subject.chunk, subject.first, middle[text], last.get(text), subject.others)
+        verdict = _first_no(run_filters("later", later, settings))
+        if verdict is not None:
+            verdicts[text] = _rejection("grounding", verdict)
+        else:
+            found.append(later)
+    return found
 
 
 def _detect(frame: Frame, phrases: Sequence[str], parts: Parts) -> dict[str, list[Detection]]:
     detections: dict[str, list[Detection]] = {phrase: [] for phrase in phrases}
-    if phrases:
-        for detection in parts.grounder.ground(frame, phrases):
-            detections[detection.phrase].append(detection)
+    for detection in ground_all(parts.grounder, [Query(frame, tuple(phrases))])[0]:
+        detections[detection.phrase].append(detection)
     return detections
 
 
-def _not_found(where: str, detections: Sequence[Detection], limit: float) -> Rejection:
-    best = max((detection.confidence for detection in detections), default=0.0)
-    return Rejection("grounding", f"not_found_{where}", best, limit)
+def _first_no(verdicts: Sequence[Verdict]) -> Verdict | None:
+    return next((verdict for verdict in verdicts if not verdict.passed), None)
 
 
-def _shared_objects(first: dict[str, Detection]) -> dict[str, float]:
-    """Returns the phrases whose detection is another phrase's too, with the largest IoU."""
-    phrases = list(first)
-    if len(phrases) < 2:
-        return {}
-    boxes = [first[phrase].box for phrase in phrases]
-    overlaps = pairwise_iou(boxes, boxes)
-    np.fill_diagonal(overlaps, 0.0)
-    return {
-        phrase: float(largest)
-        for phrase, largest in zip(phrases, overlaps.max(axis=1), strict=True)
-        if largest >= _SAME_OBJECT
-    }
+def _rejection(stage: Stage, verdict: Verdict) -> Rejection:
+    return Rejection(stage, verdict.reason, verdict.value, verdict.threshold, verdict.detail)
 
 
-def _judge_track(
-    frames: Sequence[Frame], chunk: Chunk, grounding: Grounding, parts: Parts, settings: CurateSettings
-) -> Accepted | Rejection:
-    first, middle, last = grounding
-    track = parts.tracker.track(frames, first.box)
-    lowest = int(track.confidence.argmin())
-    if not track.confidence[lowest] > settings.tracking_confidence:
-        return Rejection(
-            "tracking",
-            "low_confidence",
-            float(track.confidence[lowest]),
-            settings.tracking_confidence,
-            f"frame {lowest}",
-        )
-    drift = measure_drift(track.boxes, settings.max_drift)
-    if drift.extreme:
-        return Rejection("drift", "jump", drift.distance, drift.gate, f"frame {drift.frame}")
-    chosen, overlaps = [], []
-    for name, position, detections in (("middle", len(frames) // 2, middle), ("last", -1, last)):
-        shared = iou([detection.box for detection in detections], track.boxes[position])
-        best = int(np.argmax(shared))
-        if shared[best] < settings.min_iou:
-            return Rejection("agreement", f"elsewhere_{name}", float(shared[best]), settings.min_iou)
-        chosen.append(detections[best].confidence)
-        overlaps.append(float(shared[best]))
-    smallest = float((track.boxes[:, 2:] - track.boxes[:, :2]).min())
-    if smallest < settings.min_box_side:
-        return Rejection("size", "too_small", smallest, settings.min_box_side)
+def _accepted(subject: TrackSubject, said: Sequence[Verdict], settings: CurateSettings) -> Accepted:
+    values = {verdict.filter: verdict.value or 0.0 for verdict in said}
+    boxes, found = subject.track.boxes, subject.found
+    matches = [
+        best_match(confident(detections or (), settings), box)
+        for detections, box in ((found.middle, boxes[len(boxes) // 2]), (found.last, boxes[-1]))
+    ]
+    (middle, middle_iou), (last, last_iou) = matches
     return Accepted(
-        chunk=chunk,
-        track=track,
-        groundings=(first.confidence, chosen[0], chosen[1]),
-        overlaps=(overlaps[0], overlaps[1]),
-        drift=drift.distance,
+        chunk=found.chunk,
+        track=subject.track,
+        groundings=(
+            confident(found.first, settings)[0].confidence,
+            middle.confidence if middle else 0.0,
+            last.confidence if last else 0.0,
+        ),
+        overlaps=(middle_iou, last_iou),
+        drift=values.get("drift", 0.0),
     )
