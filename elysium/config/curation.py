@@ -8,18 +8,73 @@ from pydantic import Field
 
 from elysium.config.section import Section
 
+# Every filter of `elysium.curation.filters.registry`, in its order.
+_FILTERS = (
+    "plural_word",
+    "virtual_word",
+    "length",
+    "cut",
+    "dissolve",
+    "motion",
+    "bars",
+    "overlay",
+    "vocabulary",
+    "first_frame",
+    "unique",
+    "distinct",
+    "middle_frame",
+    "last_frame",
+    "confidence",
+    "drift",
+    "agreement_middle",
+    "agreement_last",
+    "tiny_box",
+    "full_box",
+    "one_expression",
+)
+
 
 class CurateSettings(Section):
     """Thresholds of ElysiumTrack generation (PROTOCOL §6); the defaults are the paper's."""
 
+    # Parts.
     chunker: str = "spacy-rules"
     grounder: str = "opencv"
     tracker: str = "csrt"
+    # Filters: which are asked, and their thresholds (`elysium.curation.filters`).
+    filters: tuple[str, ...] = Field(
+        _FILTERS, description="names of the filters that are asked; or with a minus each, those that are not"
+    )
     grounding_confidence: float = Field(0.6, ge=0, le=1)
     tracking_confidence: float = Field(0.8, ge=0, le=1)
     min_iou: float = Field(0.3, ge=0, le=1)
     max_drift: float = Field(0.05, gt=0, lt=1, description="tail probability at which the Kalman gate calls a jump")
     min_box_side: float = Field(0.02, gt=0, lt=1, description="share of the frame's side")
+    max_box_area: float = Field(0.9, gt=0, le=1, description="share of the frame that the median box may cover")
+    unique_in: Literal["all", "evaluation"] = Field(
+        "all", description="whose expressions must fit one object only on the first frame: all, or the evaluation split"
+    )
+    same_object_iou: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="IoU from which two expressions' boxes, or the mean from which their tracks, are one",
+    )
+    max_cut: float = Field(
+        0.3, ge=0, le=2, description="drop of two neighbouring frames' correlation, less twice that of those around"
+    )
+    max_mixture: float = Field(
+        0.65, ge=0, le=1, description="share of changed places at which a frame mixes an earlier and a later one alike"
+    )
+    min_motion: float = Field(
+        3.0, ge=0, le=255, description="grey levels by which the most changing part of the frame changes at least"
+    )
+    max_bars: float = Field(0.03, ge=0, lt=1, description="share of the frame that black bars may cover")
+    max_text: float = Field(0.004, ge=0, le=1, description="share of the frame that overlaid text may cover")
+    text_contrast: float = Field(
+        40.0, gt=0, le=255, description="grey levels by which overlaid text differs from what is around it"
+    )
+    # Pieces.
     scene_threshold: float = Field(27.0, gt=0, description="mean HSV change between frames that is called a cut")
     min_frames: int = Field(4, ge=2, description="frames that a track needs at least; shorter shots are dropped")
     max_frames: int = Field(64, ge=2, description="frames kept of a shot; longer shots are cut into several")

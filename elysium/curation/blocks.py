@@ -166,7 +166,7 @@ def store_group(group: Group, folder: Path, settings: CurateSettings) -> GroupRe
     Raises:
         OSError: If they cannot be written.
     """
-    from elysium.curation.filters.duplicates import looks
+    from elysium.curation.filters.looks import looks
 
     pieces = []
     for owner, work in zip(group.owners, group.works, strict=True):

@@ -56,6 +56,7 @@ class CandidateRow(Row):
 
     Attributes:
         text: The chunk's text.
+        known: Whether the grounder could find such an object at all.
         first: Detections on the first frame; None if they were not asked for, because a filter said no before.
         middle: On the middle frame.
         last: On the last frame.
@@ -64,6 +65,7 @@ class CandidateRow(Row):
     """
 
     text: str
+    known: bool = True
     first: list[FoundRow] | None = None
     middle: list[FoundRow] | None = None
     last: list[FoundRow] | None = None

@@ -19,7 +19,6 @@ from elysium.curation.evidence import DIGITS, CandidateRow, ChunkRow, PieceRow, 
 from elysium.curation.filters.base import PieceSubject
 from elysium.curation.filters.registry import run_filters
 from elysium.curation.judging import (
-    UNKNOWN,
     all_passed,
     found_rows,
     judge_caption,
@@ -146,7 +145,7 @@ def find_anew(work: PieceWork, grounder: Callable[[], Grounder]) -> PieceRow:
     found: dict[str, dict[str, Any]] = {row.text: {} for row in work.row.candidates}
     places = {"first": 0, "middle": len(work.frames) // 2, "last": len(work.frames) - 1}
     for name, place in places.items():
-        phrases = tuple(row.text for row in work.row.candidates if getattr(row, name) is not None)
+        phrases = tuple(row.text for row in work.row.candidates if row.known and getattr(row, name) is not None)
         [answer] = ground_all(_grounder(work, grounder), [Query(work.frames[place], phrases)])
         for phrase in phrases:
             found[phrase][name] = found_rows(detection for detection in answer if detection.phrase == phrase)
@@ -189,8 +188,7 @@ def _with_known(work: PieceWork, grounder: Callable[[], Grounder]) -> PieceWork:
         return work
     knows = _grounder(work, grounder).knows
     candidates = [
-        row if knows(row.text) else row.model_copy(update={"verdicts": [*row.verdicts, UNKNOWN]})
-        for row in work.row.candidates
+        row if knows(row.text) else row.model_copy(update={"known": False, "first": []}) for row in work.row.candidates
     ]
     return replace(work, row=work.row.model_copy(update={"candidates": candidates}))
 
@@ -204,7 +202,7 @@ def _look(
     queries: list[Query] = []
     where: list[tuple[int, Grounder]] = []
     for number, work in enumerate(works):
-        phrases = tuple(row.text for row in _open(work))
+        phrases = tuple(row.text for row in _open(work) if row.known)
         for frame in frames_of(work) if phrases else ():
             queries.append(Query(frame, phrases))
             where.append((number, _grounder(work, grounder)))

@@ -13,14 +13,7 @@ from elysium.curation.filters.base import ChunkSubject, FoundSubject, Level, Tra
 from elysium.curation.filters.registry import run_filters
 from elysium.curation.protocols import Chunk, Detection, Track
 
-UNKNOWN = VerdictRow(
-    filter="known_object",
-    passed=False,
-    reason="unknown_object",
-    value=0,
-    threshold=1,
-    detail="number of detectors for it",
-)
+_NOT_FOUND = VerdictRow(filter="first_frame", passed=False, reason="not_found_first", value=0.0, threshold=0.0)
 
 
 def verdict_rows(verdicts: Iterable[Verdict]) -> list[VerdictRow]:
@@ -56,7 +49,15 @@ def judge_chunks(chunks: Sequence[Chunk], settings: CurateSettings) -> list[Chun
 
 def judge_first(piece: PieceRow, chunks: Sequence[ChunkRow], settings: CurateSettings) -> PieceRow:
     """Returns the piece with the verdicts on what was found on its first frame."""
-    return _judge("first", piece, chunks, settings, [row for row in _in_question(piece) if row.first is not None])
+    judged = _judge("first", piece, chunks, settings, [row for row in _in_question(piece) if row.first is not None])
+    # Whatever filters are switched off: what was not found cannot be followed.
+    candidates = [
+        row.model_copy(update={"verdicts": [*row.verdicts, _NOT_FOUND]})
+        if row.first == [] and all_passed(row.verdicts)
+        else row
+        for row in judged.candidates
+    ]
+    return judged.model_copy(update={"candidates": candidates})
 
 
 def judge_later(piece: PieceRow, chunks: Sequence[ChunkRow], settings: CurateSettings) -> PieceRow:
@@ -81,7 +82,7 @@ def _judge(
     level: Level, piece: PieceRow, chunks: Sequence[ChunkRow], settings: CurateSettings, asked: Sequence[CandidateRow]
 ) -> PieceRow:
     named = {chunk.text: Chunk(chunk.text, chunk.head, chunk.words) for chunk in chunks}
-    subjects = {row.text: _found(row, named, asked) for row in asked}
+    subjects = {row.text: _found(row, piece, named, asked) for row in asked}
     new: dict[str, list[VerdictRow]] = {}
     for row in asked:
         subject: FoundSubject | TrackSubject = subjects[row.text]
@@ -96,7 +97,7 @@ def _judge(
     return piece.model_copy(update={"candidates": candidates})
 
 
-def _found(row: CandidateRow, named: dict[str, Chunk], asked: Sequence[CandidateRow]) -> FoundSubject:
+def _found(row: CandidateRow, piece: PieceRow, named: dict[str, Chunk], asked: Sequence[CandidateRow]) -> FoundSubject:
     return FoundSubject(
         chunk=named[row.text],
         first=as_detections(row.text, row.first),
@@ -107,6 +108,8 @@ def _found(row: CandidateRow, named: dict[str, Chunk], asked: Sequence[Candidate
             for other in asked
             if other is not row
         },
+        known=row.known,
+        split=piece.split,
     )
 
 

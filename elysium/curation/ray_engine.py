@@ -210,4 +210,3 @@ def _packed(item: Any) -> _Batch:
 
 def _unpacked(batch: _Batch) -> Any:
     return pickle.loads(batch[_KIND][0])  # noqa: S301  # written by our own workers
-

@@ -99,9 +99,9 @@ def judge_again(piece: PieceRow, chunks: Sequence[ChunkRow], settings: CurateSet
     A candidate that a filter stopped was never looked for on later frames, or never followed: if it passes now, nothing
     can be said of it without the models.
     """
-    known = {row.text: [v for v in row.verdicts if v.filter == "known_object"] for row in piece.candidates}
-    blank = [row.model_copy(update={"verdicts": known[row.text]}) for row in piece.candidates]
-    judged = piece.model_copy(update={"candidates": blank})
+    judged = piece.model_copy(
+        update={"candidates": [row.model_copy(update={"verdicts": []}) for row in piece.candidates]}
+    )
     for judge in (judge_first, judge_later, judge_tracks):
         judged = judge(judged, chunks, settings)
     beyond = [row.text for row in judged.candidates if all_passed(row.verdicts) and row.track is None]

@@ -11,7 +11,7 @@ from elysium.boxes import iou
 from elysium.config import CurateSettings
 from elysium.curation.dataset.media import frame_paths
 from elysium.curation.evidence import DIGITS, CandidateRow, ChunkRow, PieceRow, Row, VerdictRow, VideoRow
-from elysium.curation.filters.registry import stage_of
+from elysium.curation.filters.registry import FILTERS
 from elysium.curation.judging import all_passed, as_track
 from elysium.curation.outcome import Reject
 from elysium.curation.sources.tasks import VideoTask
@@ -127,6 +127,29 @@ def rejects_of(video: VideoRow) -> list[Reject]:
 
 
 _ORDER = ("caption", "chunk", "shots", "grounding", "tracking", "drift", "agreement", "size", "kept")
+_STAGES = {
+    "caption": "caption",
+    "chunk": "chunk",
+    "piece": "shots",
+    "first": "grounding",
+    "later": "grounding",
+    "track": "tracking",
+    "kept": "kept",
+}
+# Filters of tracks that have a stage of their own.
+_OF_TRACKS = {
+    "drift": "drift",
+    "agreement_middle": "agreement",
+    "agreement_last": "agreement",
+    "tiny_box": "size",
+    "full_box": "size",
+}
+_STAGE_OF = {entry.name: _OF_TRACKS.get(entry.name, _STAGES[entry.level]) for entry in FILTERS}
+
+
+def stage_of(name: str) -> str:
+    """Returns the stage that a filter belongs to, as rejects and the funnel name it."""
+    return _STAGE_OF.get(name, "tracking")
 
 
 def _refusals(video: VideoRow) -> Iterator[tuple[int, str, str]]:

@@ -136,4 +136,3 @@ def draw_video(curation: Curation, folder: Path, video: str, path: Path) -> None
                 if decoded.number >= max(wanted):
                     break
     draw_explanation(row, images, path)
-

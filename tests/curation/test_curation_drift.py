@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from elysium.curation.drift import gate, measure_drift
+from elysium.curation.filters.drift import gate, measure_drift
 from elysium.data.simulator import simulate
 
 

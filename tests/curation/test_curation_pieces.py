@@ -83,7 +83,14 @@ def test_simulated_clips_keep_every_frame(settings):
 
 @pytest.mark.parametrize(
     ("length", "cut"),
-    [(64, [64]), (65, [33, 32]), (128, [64, 64]), (129, [64, 33, 32]), (200, [64, 64, 36, 36]), (257, [64, 64, 64, 33, 32])],
+    [
+        (64, [64]),
+        (65, [33, 32]),
+        (128, [64, 64]),
+        (129, [64, 33, 32]),
+        (200, [64, 64, 36, 36]),
+        (257, [64, 64, 64, 33, 32]),
+    ],
 )
 def test_long_shots_are_cut_and_no_piece_is_a_mere_remainder(settings, length, cut):
     found = pieces(settings, video(length, 12))

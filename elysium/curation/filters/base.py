@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from elysium.curation.protocols import Chunk, Detection, Frame, Track
+from elysium.data.records import Split
+
+if TYPE_CHECKING:
+    from elysium.curation.filters.views import Views
 
 Level = Literal["caption", "chunk", "piece", "first", "later", "track", "kept"]
 
@@ -52,6 +57,13 @@ class PieceSubject:
 
     frames: Sequence[Frame]
 
+    @cached_property
+    def views(self) -> Views:
+        """The frames made small, once for all filters."""
+        from elysium.curation.filters.views import Views
+
+        return Views([frame.image for frame in self.frames])
+
 
 @dataclass(frozen=True)
 class FoundSubject:
@@ -63,6 +75,8 @@ class FoundSubject:
         middle: On the middle frame; None at level `first`.
         last: On the last frame; None at level `first`.
         others: The first-frame detections of the piece's other candidates, by chunk text.
+        known: Whether the grounder could find such an object at all.
+        split: Which side of the train/evaluation border the piece lies on; None if that is not decided.
     """
 
     chunk: Chunk
@@ -70,6 +84,8 @@ class FoundSubject:
     middle: Sequence[Detection] | None = None
     last: Sequence[Detection] | None = None
     others: Mapping[str, tuple[Chunk, Sequence[Detection]]] = field(default_factory=dict)
+    known: bool = True
+    split: Split | None = None
 
 
 @dataclass(frozen=True)

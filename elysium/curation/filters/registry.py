@@ -1,123 +1,138 @@
-"""Stand-in: the filters as they were."""
+"""The list of filters, which of them are asked, and asking them."""
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from elysium.boxes import iou, pairwise_iou
 from elysium.config import CurateSettings
-from elysium.curation.drift import measure_drift
+from elysium.curation.filters import cuts, drift, duplicates, grounding, overlay, pieces, tracks
 from elysium.curation.filters.base import Level, Verdict
-from elysium.curation.lexicon import is_plural, lexicon, words
+from elysium.curation.language.filters import CAPTION_FILTERS, CHUNK_FILTERS
+from elysium.errors import UsageError
 
-_STAGES = {
-    "min_frames": "shots",
-    "found": "grounding",
-    "unique": "grounding",
-    "same_object": "grounding",
-    "known_object": "grounding",
-    "confidence": "tracking",
-    "drift": "drift",
-    "agreement": "agreement",
-    "size": "size",
-}
+Origin = Literal["the paper's", "ours"]
+Judge = Callable[[Any, CurateSettings], Verdict]
 
 
-def stage_of(name: str) -> str:
-    """Returns the stage of a filter."""
-    return _STAGES.get(name, "chunk")
+@dataclass(frozen=True)
+class Filter:
+    """One filter.
+
+    Attributes:
+        name: As the settings and the verdicts name it.
+        level: What it looks at.
+        judge: Says of one subject of that level whether it goes on.
+        settings: Fields of `CurateSettings` that it reads.
+        asks: What must be so for the subject to go on, and what the number is: one sentence for people.
+        origin: Who asks it first.
+    """
+
+    name: str
+    level: Level
+    judge: Judge
+    settings: tuple[str, ...]
+    asks: str
+    origin: Origin
 
 
 def run_filters(level: Level, subject: Any, settings: CurateSettings, *, all_of_them: bool = False) -> list[Verdict]:
-    """Returns verdicts."""
-    found: list[Verdict] = []
-    for verdict in _LEVELS[level](subject, settings):
-        found.append(verdict)
-        if not verdict.passed:
+    """Returns the verdicts of a level's filters on one subject, in the order of `FILTERS`.
+
+    Args:
+        level: Which filters.
+        subject: What they look at: the caption, `ChunkSubject`, `PieceSubject`, `FoundSubject` or `TrackSubject`.
+        settings: Thresholds, and which filters are asked.
+        all_of_them: Goes on after the first filter that says no; else its verdict is the last.
+
+    Raises:
+        UsageError: If the settings name a filter that does not exist.
+    """
+    verdicts = []
+    for entry in active_filters(settings.filters):
+        if entry.level != level:
+            continue
+        verdict = entry.judge(subject, settings)
+        verdicts.append(verdict)
+        if not verdict.passed and not all_of_them:
             break
-    return found
+    return verdicts
 
 
-def _chunk(subject, settings):
-    chunk = subject.chunk
-    numerals = lexicon().classes["numeral"]
-    if is_plural(chunk.head) or any(word in numerals or word.isdigit() for word in chunk.words):
-        yield Verdict("plural", False, "plural_word", 1, 0)
-    if chunk.head in words("virtual") or "no" in chunk.words:
-        yield Verdict("virtual", False, "virtual_word", 1, 0)
-    if any(other.text.lower() == chunk.text.lower() for other in subject.before):
-        yield Verdict("repeated", False, "repeated", 1, 0)
+def check_filters(settings: CurateSettings) -> None:
+    """Raises `UsageError` if the settings name a filter that does not exist, or mix both ways of naming them."""
+    active_filters(settings.filters)
 
 
-def _piece(subject, settings):
-    n = len(subject.frames)
-    yield Verdict(
-        "min_frames", n >= settings.min_frames, "" if n >= settings.min_frames else "too_short", n, settings.min_frames
-    )
+@functools.cache
+def active_filters(names: tuple[str, ...]) -> tuple[Filter, ...]:
+    """Returns the filters that a setting means, in the order of `FILTERS`.
 
+    Args:
+        names: Those that are asked; or, all with a minus before them, those of the default that are not.
 
-def _confident(detections, settings):
-    return [d for d in detections if d.confidence > settings.grounding_confidence]
+    Raises:
+        UsageError: If there is no such filter, or only some have a minus.
 
-
-def _found(name, detections, settings):
-    best = max((d.confidence for d in detections), default=0.0)
-    ok = best > settings.grounding_confidence
-    return Verdict("found", ok, "" if ok else f"not_found_{name}", best, settings.grounding_confidence)
-
-
-def _first(subject, settings):
-    yield _found("first", subject.first, settings)
-    n = len(_confident(subject.first, settings))
-    yield Verdict("unique", n == 1, "" if n == 1 else "ambiguous", n, 1)
-    others = [_confident(d, settings) for _, d in subject.others.values()]
-    boxes = [d[0].box for d in others if len(d) == 1]
-    if boxes:
-        shared = float(pairwise_iou([subject.first[0].box], boxes).max())
-        yield Verdict("same_object", shared < 0.5, "" if shared < 0.5 else "same_object", shared, 0.5)
-
-
-def _later(subject, settings):
-    yield _found("middle", subject.middle, settings)
-    yield _found("last", subject.last, settings)
-
-
-def _track(subject, settings):
-    track = subject.track
-    lowest = int(track.confidence.argmin())
-    value = float(track.confidence[lowest])
-    ok = value > settings.tracking_confidence
-    yield Verdict(
-        "confidence", ok, "" if ok else "low_confidence", value, settings.tracking_confidence, f"frame {lowest}"
-    )
-    drift = measure_drift(track.boxes, settings.max_drift)
-    yield Verdict(
-        "drift", not drift.extreme, "jump" if drift.extreme else "", drift.distance, drift.gate, f"frame {drift.frame}"
-    )
-    for name, position, detections in (
-        ("middle", len(track.boxes) // 2, subject.found.middle),
-        ("last", -1, subject.found.last),
-    ):
-        detections = _confident(detections, settings)
-        best = float(iou([d.box for d in detections], track.boxes[position]).max())
-        yield Verdict(
-            "agreement",
-            best >= settings.min_iou,
-            "" if best >= settings.min_iou else f"elsewhere_{name}",
-            best,
-            settings.min_iou,
+    Example:
+        >>> [entry.name for entry in active_filters(("drift", "confidence"))]
+        ['confidence', 'drift']
+    """
+    without = [name for name in names if name.startswith("-")]
+    if without and len(without) < len(names):
+        raise UsageError(
+            f"curate.filters: name the filters that are asked, or with a minus those that are not, got {list(names)}"
         )
-    smallest = float((track.boxes[:, 2:] - track.boxes[:, :2]).min())
-    ok = smallest >= settings.min_box_side
-    yield Verdict("size", ok, "" if ok else "too_small", smallest, settings.min_box_side)
+    known = {entry.name for entry in FILTERS}
+    for name in names:
+        if name.removeprefix("-") not in known:
+            near = difflib.get_close_matches(name.removeprefix("-"), known, n=1, cutoff=0.0)
+            raise UsageError(f"curate.filters: there is no filter {name!r}; did you mean {near[0]!r}?")
+    if without:
+        default = CurateSettings().filters
+        names = tuple(name for name in default if f"-{name}" not in without)
+    return tuple(entry for entry in FILTERS if entry.name in names)
 
 
-_LEVELS = {
-    "caption": lambda s, t: [],
-    "chunk": _chunk,
-    "piece": _piece,
-    "first": _first,
-    "later": _later,
-    "track": _track,
-    "kept": lambda s, t: [],
-}
+def _filter(level: Level, judge: Judge, *settings: str, origin: Origin = "ours", name: str = "") -> Filter:
+    asks = " ".join((judge.__doc__ or "").strip().splitlines()[:1])
+    return Filter(name or getattr(judge, "__name__", ""), level, judge, settings, asks, origin)
+
+
+def _of_words(level: Level, table: Mapping[str, Judge]) -> list[Filter]:
+    papers = {"plural_word", "virtual_word"}
+    return [
+        _filter(level, judge, name=name, origin="the paper's" if name in papers else "ours")
+        for name, judge in table.items()
+    ]
+
+
+_CONFIDENT = "grounding_confidence"
+
+# In the order a candidate meets them. What a filter asks is the first line of its function's description.
+FILTERS: tuple[Filter, ...] = (
+    *_of_words("caption", CAPTION_FILTERS),
+    *_of_words("chunk", CHUNK_FILTERS),
+    _filter("piece", pieces.length, "min_frames"),
+    _filter("piece", cuts.cut, "max_cut"),
+    _filter("piece", cuts.dissolve, "max_mixture"),
+    _filter("piece", pieces.motion, "min_motion"),
+    _filter("piece", pieces.bars, "max_bars"),
+    _filter("piece", overlay.overlay, "max_text", "text_contrast"),
+    _filter("first", grounding.vocabulary),
+    _filter("first", grounding.first_frame, _CONFIDENT, origin="the paper's"),
+    _filter("first", grounding.unique, _CONFIDENT, "unique_in", origin="the paper's"),
+    _filter("first", grounding.distinct, _CONFIDENT, "unique_in", "same_object_iou"),
+    _filter("later", grounding.middle_frame, _CONFIDENT, origin="the paper's"),
+    _filter("later", grounding.last_frame, _CONFIDENT, origin="the paper's"),
+    _filter("track", tracks.confidence, "tracking_confidence", origin="the paper's"),
+    _filter("track", drift.drift, "max_drift", origin="the paper's"),
+    _filter("track", tracks.agreement_middle, _CONFIDENT, "min_iou", origin="the paper's"),
+    _filter("track", tracks.agreement_last, _CONFIDENT, "min_iou", origin="the paper's"),
+    _filter("track", tracks.tiny_box, "min_box_side"),
+    _filter("track", tracks.full_box, "max_box_area"),
+    _filter("kept", duplicates.one_expression, "same_object_iou"),
+)

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from scipy.special import chdtri
 
 from elysium.boxes import FloatArray
+from elysium.config import CurateSettings
+from elysium.curation.filters.base import TrackSubject, Verdict
 
 _JITTER = 0.05  # standard deviation of a box's centre, as a share of its size
 _ACCELERATION = 0.014  # standard deviation of a centre's change of speed, sides a frame
@@ -28,6 +30,19 @@ _AREA_ACCELERATION = 0.05
 _RATIO_JITTER = 0.15  # of width / height, as a share of itself
 _RATIO_NOISE = 0.05
 _FIRST_SPEED = 0.03  # standard deviation of the unknown speed in the first frame, sides a frame
+
+
+def drift(subject: TrackSubject, settings: CurateSettings) -> Verdict:
+    """The box moves as objects do; the number is the largest squared Mahalanobis distance of a step."""
+    boxes = subject.track.boxes
+    empty = np.flatnonzero((boxes[:, 2:] <= boxes[:, :2]).any(axis=1))
+    if empty.size:
+        bound = gate(settings.max_drift, len(boxes))
+        return Verdict("drift", False, "jump", None, bound, f"no box on frame {empty[0]}")
+    found = measure_drift(boxes, settings.max_drift)
+    if found.extreme:
+        return Verdict("drift", False, "jump", found.distance, found.gate, f"frame {found.frame}")
+    return Verdict("drift", True, "", found.distance, found.gate)
 
 
 @dataclass(frozen=True)

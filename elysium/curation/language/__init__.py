@@ -1,0 +1,1 @@
+"""Language: which noun chunks of a caption name one thing that can be seen."""
