@@ -34,3 +34,10 @@ class CurateSettings(Section):
     evaluation_frames: int = Field(
         16, ge=2, description="frames kept of a held-out shot of real video; longer ones are cut into several"
     )
+    # Language: what a caption says.
+    spacy_model: str = Field(
+        "en_core_web_sm", min_length=1, description="package or folder of the pipeline that the chunker `spacy` uses"
+    )
+    min_english: float = Field(
+        0.4, ge=0, le=1, description="share of a caption's words that are English; those below are dropped"
+    )

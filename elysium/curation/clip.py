@@ -71,7 +71,7 @@ def curate_clip(clip: RawClip, folder: Path, output: Path, settings: CurateSetti
 def _curate(clip: RawClip, folder: Path, output: Path, settings: CurateSettings) -> ClipOutcome:
     parts = PartsShelf(settings).parts_for(clip, folder)
     chunks = parts.chunker.chunk(clip.caption)
-    candidates, dropped = judge_chunks(chunks)
+    candidates, dropped = judge_chunks(chunks, settings)
     rejects = [_reject(clip, None, chunk.text, rejection) for chunk, rejection in dropped]
     if not chunks:
         rejects.append(_reject(clip, None, None, Rejection("chunk", "no_chunk", 0, 1)))

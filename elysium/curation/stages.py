@@ -10,7 +10,8 @@ import numpy as np
 from elysium.boxes import iou, pairwise_iou
 from elysium.config import CurateSettings
 from elysium.curation.drift import measure_drift
-from elysium.curation.lexicon import is_plural, lexicon, words
+from elysium.curation.filters.base import ChunkSubject
+from elysium.curation.language.filters import judge_chunk
 from elysium.curation.outcome import Stage
 from elysium.curation.protocols import Chunk, Detection, Frame, Track
 from elysium.curation.registry import Parts
@@ -48,21 +49,18 @@ class Accepted:
     drift: float
 
 
-def judge_chunks(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[tuple[Chunk, Rejection]]]:
-    """Returns the chunks that name one visible thing, each wording once, and those that do not.
-
-    A wording that the caption uses twice is kept once: on any one piece it must be found exactly once anyway.
-    """
-    kept: dict[str, Chunk] = {}
-    dropped = []
-    for chunk in chunks:
-        reason = _word_reason(chunk)
-        if reason is not None:
-            # The number that decides is how many words of such a list the chunk may hold.
-            dropped.append((chunk, Rejection("chunk", reason, 1, 0)))
+def judge_chunks(
+    chunks: Sequence[Chunk], settings: CurateSettings
+) -> tuple[list[Chunk], list[tuple[Chunk, Rejection]]]:
+    """Returns the chunks that name one visible thing, each once, and those that do not."""
+    kept, dropped = [], []
+    for number, chunk in enumerate(chunks):
+        last = judge_chunk(ChunkSubject(chunk, tuple(chunks[:number])), settings)[-1]
+        if last.passed:
+            kept.append(chunk)
         else:
-            kept.setdefault(chunk.text.lower(), chunk)
-    return list(kept.values()), dropped
+            dropped.append((chunk, Rejection("chunk", last.reason, last.value, last.threshold, last.detail)))
+    return kept, dropped
 
 
 def judge_piece(
@@ -85,15 +83,6 @@ def judge_piece(
 
 
 Grounding = tuple[Detection, list[Detection], list[Detection]]
-
-
-def _word_reason(chunk: Chunk) -> str | None:
-    numerals = lexicon().classes["numeral"]
-    if is_plural(chunk.head) or any(word in numerals or word.isdigit() for word in chunk.words):
-        return "plural_word"
-    if chunk.head in words("virtual") or "no" in chunk.words:
-        return "virtual_word"
-    return None
 
 
 def _ground(
