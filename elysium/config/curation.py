@@ -10,8 +10,16 @@ from elysium.config.section import Section
 
 # Every filter of `elysium.curation.filters.registry`, in its order.
 _FILTERS = (
+    "empty",
+    "not_english",
+    "negated",
     "plural_word",
     "virtual_word",
+    "place_word",
+    "mass_word",
+    "bare_word",
+    "proper_name",
+    "repeated",
     "length",
     "cut",
     "dissolve",
@@ -113,3 +121,10 @@ class CurateSettings(Section):
     batch_videos: int = Field(8, ge=1, description="videos of a block: what a crash costs at most")
     batch_pieces: int = Field(4, ge=1, description="pieces of a block that the models see together")
     max_seconds: float = Field(600, gt=0, description="a longer video is not read")
+    # Language: what a caption says.
+    spacy_model: str = Field(
+        "en_core_web_sm", min_length=1, description="package or folder of the pipeline that the chunker `spacy` uses"
+    )
+    min_english: float = Field(
+        0.4, ge=0, le=1, description="share of a caption's words that are English; those below are dropped"
+    )

@@ -1,7 +1,7 @@
 import pytest
 
-from elysium.curation.chunking import RulesChunker
-from elysium.curation.lexicon import is_plural, lexicon, words
+from elysium.curation.language.chunking import RulesChunker
+from elysium.curation.language.lexicon import is_plural, lexicon, words
 from elysium.curation.stages import judge_chunks
 from elysium.data.simulator import simulate
 
@@ -67,14 +67,14 @@ def test_singular_nouns(noun):
         ("no dog", "virtual_word"),
     ],
 )
-def test_words_that_name_no_single_visible_thing_are_dropped(chunker, caption, reason):
-    kept, dropped = judge_chunks(chunker.chunk(caption))
+def test_words_that_name_no_single_visible_thing_are_dropped(chunker, settings, caption, reason):
+    kept, dropped = judge_chunks(chunker.chunk(caption), settings)
     assert not kept
     assert [(rejection.stage, rejection.reason) for _, rejection in dropped] == [("chunk", reason)]
 
 
-def test_a_wording_that_occurs_twice_is_searched_once(chunker):
-    kept, _ = judge_chunks(chunker.chunk("A man waits. A man walks."))
+def test_a_wording_that_occurs_twice_is_searched_once(chunker, settings):
+    kept, _ = judge_chunks(chunker.chunk("A man waits. A man walks."), settings)
     assert [chunk.text for chunk in kept] == ["a man"]
 
 
