@@ -239,7 +239,7 @@ class _Video:
             return
         with self._fetcher.fetch(task) as fetched:
             self.row = self.row.model_copy(update={"sha256": fetched.sha256, "decoder": decoder()})
-            split = task.split or split_of(fetched.sha256, settings)
+            split = task.split or task.side or split_of(fetched.sha256, settings)
             yield from read_video(
                 self.row, fetched.path, split, settings, limits=fetched.limits, annotations=fetched.annotations
             )

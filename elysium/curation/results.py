@@ -15,6 +15,7 @@ from elysium.curation.filters.registry import FILTERS
 from elysium.curation.judging import all_passed, as_track
 from elysium.curation.outcome import Reject
 from elysium.curation.sources.tasks import VideoTask
+from elysium.curation.splits import BY_SOURCE
 from elysium.data.records import TrackMetadata, TrackRecord
 
 Outcome = Literal["kept", "rejected", "failed"]
@@ -207,6 +208,7 @@ def _record(
             "grounding_iou": overlaps,
             "drift": next((v.value for v in candidate.verdicts if v.filter == "drift"), None),
             "licence": task.licence,
+            **({BY_SOURCE: True} if task.split is not None and task.annotations is None else {}),
         }
     )
     return TrackRecord(

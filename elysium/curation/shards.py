@@ -216,7 +216,6 @@ class ShardStore:
                     "vid": record.vid,
                     "sha256": record.metadata.content_sha256,
                     "split": record.metadata.split,
-                    "decided": task.split is not None,
                     "looks": looks[record.vid],
                     "record": record.model_dump_json(),
                 }

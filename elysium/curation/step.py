@@ -50,11 +50,13 @@ def list_raw(raw: Path, settings: CurateSettings) -> TaskList:
     Raises:
         ElysiumError: If the manifest cannot be read.
     """
-    clips = decide_splits(list(read_jsonl(raw / "manifest.jsonl", RawClip)), settings)
-    return TaskList([_task(number, clip, str(raw)) for number, clip in enumerate(clips)], settings.shard_videos)
+    clips = list(read_jsonl(raw / "manifest.jsonl", RawClip))
+    decided = decide_splits(clips, settings)
+    tasks = [_task(*entry, str(raw)) for entry in zip(range(len(clips)), clips, decided, strict=True)]
+    return TaskList(tasks, settings.shard_videos)
 
 
-def _task(number: int, clip: RawClip, folder: str) -> VideoTask:
+def _task(number: int, clip: RawClip, decided: RawClip, folder: str) -> VideoTask:
     return VideoTask(
         number=number,
         id=clip.id,
@@ -64,5 +66,6 @@ def _task(number: int, clip: RawClip, folder: str) -> VideoTask:
         licence=clip.licence,
         sha256=clip.sha256,
         split=clip.split,
+        side=decided.split,
         annotations=None if clip.annotations is None else f"{folder}/{clip.annotations}",
     )

@@ -28,7 +28,6 @@ RECORDS: Mapping[str, str] = {
     "vid": "string",
     "sha256": "string",
     "split": "string",
-    "decided": "bool",
     "looks": "list<string>",
     "record": "string",
 }
