@@ -34,3 +34,6 @@ class CurateSettings(Section):
     evaluation_frames: int = Field(
         16, ge=2, description="frames kept of a held-out shot of real video; longer ones are cut into several"
     )
+    # What a source video may ask of this machine.
+    max_seconds: float = Field(600, gt=0, description="a longer video is not decoded")
+    max_pixels: int = Field(7680 * 4320, ge=1024, description="a video of larger frames is not decoded")
