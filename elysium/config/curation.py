@@ -120,7 +120,6 @@ class CurateSettings(Section):
     )
     batch_videos: int = Field(8, ge=1, description="videos of a block: what a crash costs at most")
     batch_pieces: int = Field(4, ge=1, description="pieces of a block that the models see together")
-    max_seconds: float = Field(600, gt=0, description="a longer video is not read")
     # Language: what a caption says.
     spacy_model: str = Field(
         "en_core_web_sm", min_length=1, description="package or folder of the pipeline that the chunker `spacy` uses"
@@ -128,3 +127,6 @@ class CurateSettings(Section):
     min_english: float = Field(
         0.4, ge=0, le=1, description="share of a caption's words that are English; those below are dropped"
     )
+    # What a source video may ask of this machine.
+    max_seconds: float = Field(600, gt=0, description="a longer video is not decoded")
+    max_pixels: int = Field(7680 * 4320, ge=1024, description="a video of larger frames is not decoded")

@@ -8,6 +8,7 @@ restarts.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +18,13 @@ from elysium.curation.dataset.media import store_piece
 from elysium.curation.evidence import PieceRow, Row, VideoRow
 from elysium.curation.fetcher import Fetcher
 from elysium.curation.graph import PieceWork, candidates_of, ground_pieces, read_caption, read_video, track_piece
+from elysium.curation.judging import verdict_rows
 from elysium.curation.registry import PartsShelf
-from elysium.curation.sources.fetching import FetchFailure
+from elysium.curation.sources.header import limits_of, probe_limits
 from elysium.curation.sources.tasks import VideoTask
 from elysium.curation.splits import split_of
 from elysium.data.limits import VideoError
+from elysium.data.transfer import FetchError
 from elysium.data.video import decoder
 from elysium.errors import ElysiumError, UsageError
 
@@ -123,7 +126,7 @@ def decode_block(
         coming: Videos that will be asked for, in order, from this block on; they are fetched ahead.
 
     Raises:
-        FetchFailure: If its scope is the whole run.
+        FetchError: If its scope is the whole run.
         UsageError: If the settings name a part that does not exist.
         OSError: If this machine's disk is full.
     """
@@ -215,11 +218,12 @@ class _Video:
     def __init__(self, task: VideoTask, shelf: PartsShelf, fetcher: Fetcher, settings: CurateSettings) -> None:
         self.row = VideoRow(id=task.id, caption=task.caption)
         self._task, self._shelf, self._fetcher, self._settings = task, shelf, fetcher, settings
+        self._folder: Path | None = None
 
     def __iter__(self) -> Iterator[PieceWork]:
         try:
             yield from self._pieces()
-        except FetchFailure as failure:
+        except FetchError as failure:
             if failure.scope == "run":
                 raise
             self._fail(failure.kind, str(failure))
@@ -234,20 +238,28 @@ class _Video:
         task, settings = self._task, self._settings
         self.row = read_caption(task, self._shelf.chunker, settings)
         if task.problem is not None:
-            self._fail("not_taken", task.problem)
+            self._fail("not_allowed", task.problem)
         if self.row.error or not candidates_of(self.row):
             return
-        with self._fetcher.fetch(task) as fetched:
-            self.row = self.row.model_copy(update={"sha256": fetched.sha256, "decoder": decoder()})
-            split = task.split or task.side or split_of(fetched.sha256, settings)
-            yield from read_video(
-                self.row, fetched.path, split, settings, limits=fetched.limits, annotations=fetched.annotations
-            )
+        with self._fetcher.fetch(task) as video:
+            self._folder = video.path.parent
+            self.row = self.row.model_copy(update={"sha256": video.sha256, "decoder": decoder()})
+            header = probe_limits(video.path, settings)
+            if not header.passed and header.reason not in ("too_long", "too_large"):
+                self._fail(header.reason, header.detail)
+                return
+            self.row = self.row.model_copy(update={"verdicts": [*self.row.verdicts, *verdict_rows([header])]})
+            if header.passed:
+                split = task.split or task.side or split_of(video.sha256, settings)
+                yield from read_video(
+                    self.row, video.path, split, settings, limits=limits_of(settings), annotations=video.annotations
+                )
 
     def _fail(self, kind: str, message: str) -> None:
-        # Messages name files; where they lay on this machine says nothing to anybody and differs from run to run.
         shown = message.strip().splitlines()[0] if message.strip() else kind
-        self.row = self.row.model_copy(update={"error": self._fetcher.without_folders(shown), "kind": kind})
+        # Where files lay on this machine says nothing to anybody, and differs from run to run.
+        shown = shown.replace(f"{self._folder}{os.sep}", "") if self._folder is not None else shown
+        self.row = self.row.model_copy(update={"error": shown, "kind": kind})
 
 
 def _group(block: Block, number: int, waiting: Sequence[tuple[int, PieceWork]]) -> Group:

@@ -72,7 +72,9 @@ class TaskList:
     @property
     def digest(self) -> str:
         """Digest of what the videos are; where they lie on this machine does not count."""
-        return digest_of([[task.id, task.sha256, task.caption, task.source, task.split, task.side] for task in self.tasks])
+        return digest_of(
+            [[task.id, task.sha256, task.caption, task.source, task.split, task.side] for task in self.tasks]
+        )
 
     def shard(self, index: int) -> list[VideoTask]:
         """Returns the videos of one shard."""

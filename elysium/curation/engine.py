@@ -7,7 +7,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from elysium.config import Settings
@@ -84,7 +83,7 @@ def run_job(job: Job, report: Report) -> None:
         report: Called after each block with its number of videos and of tracks.
 
     Raises:
-        FetchFailure: If something keeps every video from being fetched.
+        FetchError: If something keeps every video from being fetched.
         UsageError: If a part does not exist or cannot be made.
         OSError: If results cannot be written.
     """
@@ -99,9 +98,8 @@ def run_job(job: Job, report: Report) -> None:
 def run_here(job: Job, report: Report) -> None:
     """Does the shards in this process: videos are fetched and decoded while the models are at work."""
     settings = job.settings
-    scratch = settings.engine.scratch
     shelf = PartsShelf(settings.curate)
-    with Fetcher(settings, None if scratch is None else Path(scratch), ahead=settings.engine.fetch_ahead) as fetcher:
+    with Fetcher(settings) as fetcher:
         for shard in job.shards:
             job.store.begin(shard)
             blocks, rows = job.blocks(shard), []

@@ -155,11 +155,8 @@ class _Decode:
     """Fetches and decodes blocks on a CPU."""
 
     def __init__(self, job: Job) -> None:
-        scratch = job.settings.engine.scratch
         self._job, self._shelf = job, PartsShelf(job.settings.curate)
-        self._fetcher = Fetcher(
-            job.settings, None if scratch is None else Path(scratch), ahead=job.settings.engine.fetch_ahead
-        )
+        self._fetcher = Fetcher(job.settings)
 
     def __call__(self, batch: _Batch) -> Iterator[_Batch]:
         for shard, number in zip(batch["shard"], batch["block"], strict=True):

@@ -14,6 +14,7 @@ from elysium.curation.evidence import DIGITS, CandidateRow, ChunkRow, PieceRow, 
 from elysium.curation.filters.registry import FILTERS
 from elysium.curation.judging import all_passed, as_track
 from elysium.curation.outcome import Reject
+from elysium.curation.sources.header import NAME as HEADER
 from elysium.curation.sources.tasks import VideoTask
 from elysium.curation.splits import BY_SOURCE
 from elysium.data.records import TrackMetadata, TrackRecord
@@ -112,7 +113,7 @@ def rejects_of(video: VideoRow) -> list[Reject]:
                 VerdictRow(filter="", passed=False, reason=video.kind, detail=detail),
             )
         ]
-    rejects += [_reject(video, None, None, "caption", verdict) for verdict in _failed(video.verdicts)]
+    rejects += [_reject(video, None, None, stage_of(verdict.filter), verdict) for verdict in _failed(video.verdicts)]
     if all_passed(video.verdicts) and not video.chunks:
         none = VerdictRow(filter="", passed=False, reason="no_chunk", value=0, threshold=1)
         rejects.append(_reject(video, None, None, "chunk", none))
@@ -127,7 +128,7 @@ def rejects_of(video: VideoRow) -> list[Reject]:
     return rejects
 
 
-_ORDER = ("caption", "chunk", "shots", "grounding", "tracking", "drift", "agreement", "size", "kept")
+_ORDER = ("caption", "chunk", "decode", "shots", "grounding", "tracking", "drift", "agreement", "size", "kept")
 _STAGES = {
     "caption": "caption",
     "chunk": "chunk",
@@ -145,7 +146,7 @@ _OF_TRACKS = {
     "tiny_box": "size",
     "full_box": "size",
 }
-_STAGE_OF = {entry.name: _OF_TRACKS.get(entry.name, _STAGES[entry.level]) for entry in FILTERS}
+_STAGE_OF = {HEADER: "decode"} | {entry.name: _OF_TRACKS.get(entry.name, _STAGES[entry.level]) for entry in FILTERS}
 
 
 def stage_of(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elysium.data.limits import Limits, VideoError
+from elysium.data.limits import Limits, NoVideoError, VideoError
 from elysium.data.pictures import over_black
 from elysium.data.seeking import keyframe_before, seek
 from elysium.data.truncation import missing_bytes
@@ -321,7 +321,7 @@ def video_stream(container: Any, name: str, limits: Limits) -> Any:
             limits.check_size(stream.width, stream.height, name)
             return stream
     sound = "only sound" if container.streams.audio else "no video stream"
-    raise VideoError(f"{name} holds {sound}{' and a cover picture' if pictures else ''}; a video stream is needed")
+    raise NoVideoError(f"{name} holds {sound}{' and a cover picture' if pictures else ''}; a video stream is needed")
 
 
 def frame_rate(stream: Any) -> float:

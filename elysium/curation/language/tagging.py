@@ -40,7 +40,48 @@ _EXTENT = frozenset({"old", "tall", "long", "wide", "high", "deep", "large"})  #
 _PARTICIPLE = ("ing", "ed", "en", "wn")
 # Base forms that end like a participle, and nouns that are one with a verb.
 _NO_PARTICIPLES = frozenset(
-    ["spring", "string", "ring", "sing", "bring", "swing", "sting", "fling", "cling", "sling", "wring", "wing", "king", "bed", "red", "sled", "shed", "wed", "shred", "feed", "need", "seed", "speed", "weed", "breed", "bleed", "chicken", "crown", "clown", "yawn", "frown", "drown", "own", "lawn", "pawn", "dawn", "fawn", "down", "gown", "town"]
+    [
+        "spring",
+        "string",
+        "ring",
+        "sing",
+        "bring",
+        "swing",
+        "sting",
+        "fling",
+        "cling",
+        "sling",
+        "wring",
+        "wing",
+        "king",
+        "bed",
+        "red",
+        "sled",
+        "shed",
+        "wed",
+        "shred",
+        "feed",
+        "need",
+        "seed",
+        "speed",
+        "weed",
+        "breed",
+        "bleed",
+        "chicken",
+        "crown",
+        "clown",
+        "yawn",
+        "frown",
+        "drown",
+        "own",
+        "lawn",
+        "pawn",
+        "dawn",
+        "fawn",
+        "down",
+        "gown",
+        "town",
+    ]
 )
 _PLACED_BEFORE_TO = frozenset({"next", "close", "up", "down", "back", "on", "near", "due"})
 
