@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,6 +152,8 @@ class S3Storage:
             raise UsageError(f"{uri} cannot be listed: {error}") from error
 
     def _fetch_once(self, uri: str, arrival: Arrival) -> None:
+        from botocore.exceptions import FlexibleChecksumError
+
         bucket, key = split_s3(uri)
         on = {"Range": f"bytes={arrival.size}-", "IfMatch": arrival.mark} if arrival.size and arrival.mark else {}
 
@@ -161,14 +164,18 @@ class S3Storage:
                 if _code(error) in _CHANGED:
                     arrival.restart()
                 raise
-            with answer["Body"] as body:  # also what is too large has to be closed
+            with closing(answer["Body"]) as body:  # also what is too large has to be closed
                 if not str(answer.get("ContentRange", "")).startswith(f"bytes {arrival.size}-"):
                     arrival.restart()
                 arrival.mark = answer.get("ETag")
                 expected = arrival.size + int(answer["ContentLength"])
                 arrival.expect(expected)
-                while chunk := body.read(CHUNK):
-                    arrival.write(chunk)
+                try:
+                    while chunk := body.read(CHUNK):
+                        arrival.write(chunk)
+                except FlexibleChecksumError:
+                    arrival.restart()
+                    raise
             check_whole(arrival, expected)
 
         self._ask(bucket, ask)
@@ -217,6 +224,10 @@ class S3Storage:
             return FetchError(message, kind="unreachable", scope="run", passing=True)
         if isinstance(error, of.HTTPClientError | of.IncompleteReadError | HTTPError):
             return FetchError(f"the transfer broke off: {error}", passing=True)
+        if isinstance(error, of.FlexibleChecksumError):
+            return FetchError(
+                f"the bytes that came are not those that S3 holds: {error}", kind="checksum", passing=True
+            )
         if isinstance(error, of.ParamValidationError):
             return FetchError(f"no object can have that name: {error}", kind="missing")
         name = type(error).__name__

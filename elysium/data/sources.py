@@ -179,7 +179,7 @@ def _bring_list(storage: Storage, uri: str, scratch: Path) -> Path:
         storage.fetch(uri, scratch / "list", _MAX_LIST_BYTES)
     except (FetchError, OSError) as error:
         if isinstance(error, FetchError) and error.passing:
-            raise
+            raise _again_later(name_of(uri), error) from error
         raise UsageError(f"{name_of(uri)} cannot be read: {error}") from error
     return scratch / "list"
 
@@ -286,8 +286,8 @@ def _from_file(
         except UnicodeDecodeError:
             problem = f"{name_of(beside)} is not UTF-8 text"
         except FetchError as error:
-            if error.scope == "run":
-                raise
+            if error.scope == "run" or error.passing:  # a listing is for good: nothing that passes goes into it
+                raise _again_later(beside, error) from error
             problem = f"{name_of(beside)} cannot be read: {error}"
         target.unlink(missing_ok=True)
     return ClipReference(
@@ -299,6 +299,11 @@ def _from_file(
         sha256=sha256 or None,
         problem=problem,
     )
+
+
+def _again_later(what: str, error: FetchError) -> FetchError:
+    message = f"{what} cannot be read: {error}; run the same command again later"
+    return FetchError(message, kind=error.kind, scope="run", passing=error.passing)
 
 
 def _fill(files: sqlite3.Connection, table: str, width: int, rows: list[tuple[object, ...]]) -> None:

@@ -44,7 +44,7 @@ _THROTTLED = frozenset({429, 503})
 _PASSING = frozenset({408, 416, 425, 500, 502, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
-_HOSTS, _CONNECTIONS = 64, 32  # whose connections are kept, and how many of each
+_HOSTS, _CONNECTIONS = 64, 64  # whose connections are kept, and how many of each
 
 
 class WebStorage:
@@ -238,7 +238,9 @@ def _meaning(error: Exception) -> FetchError:
     if isinstance(error, of.TimeoutError):
         return FetchError("timed out", passing=True)
     if isinstance(error, of.SSLError):
-        return FetchError(f"no safe connection: {reason}", kind="unreachable", passing=True)
+        passing = "certificate verify failed" not in str(error).lower()
+        reason = reason if passing else "the server's certificate is not trusted"
+        return FetchError(f"no safe connection: {reason}", kind="unreachable", passing=passing)
     return FetchError(f"the transfer broke off: {reason}", passing=True)
 
 

@@ -131,6 +131,30 @@ def test_a_full_disk_stops_the_step(make_context, make_video, tmp_path, monkeypa
         run(make_context("ingest", f"ingest.source={tmp_path}/in"))
 
 
+def test_what_stops_every_clip_stops_the_step_and_skips_nothing(make_context, make_video, tmp_path, monkeypatch):
+    make_video(tmp_path / "in/a.mp4")
+
+    def expired(*arguments):
+        raise FetchError("the token has expired", kind="credentials", scope="run")
+
+    monkeypatch.setattr("elysium.data.storage.LocalStorage.fetch", expired)
+    context = make_context("ingest", f"ingest.source={tmp_path}/in")
+    with pytest.raises(FetchError, match="the token has expired"):
+        run(context)
+    assert not (context.output / "skipped.jsonl").exists()
+
+
+def test_a_raw_artifact_is_a_source_that_keeps_splits_and_boxes(make_context, tmp_path):
+    first = make_context("ingest", *FEW)
+    run(first)
+    again = tmp_path / "again"
+    first.output.rename(again)
+    second = make_context("ingest", f"ingest.source={again}")
+    run(second)
+    assert manifest(second.output) == manifest(again)
+    assert scan(second.output) == scan(again)
+
+
 def test_what_an_earlier_attempt_finished_is_kept(make_context, make_video, tmp_path):
     make_video(tmp_path / "in/a.mp4")
     make_video(tmp_path / "in/b.mp4", shade=9)

@@ -15,6 +15,8 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,7 +200,7 @@ def make_listing(settings: IngestSettings, folder: Path, *, shard_videos: int) -
     with _lock(folder / f".{FOLDER}.lock"):
         manifest = _read_manifest(folder / FOLDER)
         if manifest is None:
-            publish_folder(folder / FOLDER, lambda scratch: _write(settings, scratch, shard_videos))
+            _make(settings, folder / FOLDER, shard_videos)
         else:
             check_origin(manifest.origin, settings, folder / FOLDER)
             if manifest.shard_videos != shard_videos:
@@ -207,6 +209,27 @@ def make_listing(settings: IngestSettings, folder: Path, *, shard_videos: int) -
                     f"{manifest.shard_videos}, or name another output folder"
                 )
     return Listing(folder)
+
+
+def _make(settings: IngestSettings, folder: Path, shard_videos: int) -> None:
+    """Makes the listing; nothing is left of one that fails."""
+    made: list[Path] = []
+
+    def write(scratch: Path) -> None:
+        made.append(scratch)
+        _write(settings, scratch, shard_videos)
+
+    try:
+        publish_folder(folder, write)
+    except BaseException as error:
+        for scratch in made:
+            shutil.rmtree(scratch, ignore_errors=True)
+        if isinstance(error, OSError | sqlite3.OperationalError):
+            reason = getattr(error, "strerror", None) or error
+            raise ElysiumError(
+                f"the listing {folder} cannot be written: {reason}; make room there and run the same command again"
+            ) from error
+        raise
 
 
 def _write(settings: IngestSettings, folder: Path, shard_videos: int) -> None:

@@ -43,7 +43,7 @@ def test_the_share_is_the_files_own_and_always_the_same():
 
 
 def test_what_does_not_pass_is_not_tried_again(time):
-    with pytest.raises(FetchError, match="^gone$"):
+    with pytest.raises(FetchError, match=r"^gone$"):
         patience(time).persist("a", failing(FetchError("gone", kind="missing")))
     assert time.slept == []
 
@@ -80,7 +80,7 @@ def test_the_bound_counts_from_the_first_failure():
 
 @pytest.mark.parametrize("error", [passing(retry_after=3.0), TooLargeError("2 MiB", kind="too_large", scope="run")])
 def test_errors_keep_what_they_say_between_processes(error):
-    again = pickle.loads(pickle.dumps(error))
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 (made here)
     assert type(again) is type(error)
     assert (str(again), again.kind, again.scope, again.passing, again.retry_after) == (
         *(str(error), error.kind, error.scope, error.passing, error.retry_after),

@@ -6,6 +6,8 @@ import socket
 import pytest
 from source_servers import Answer, File, Time, s3_error, serving
 
+from elysium.config import IngestSettings
+from elysium.data import sources
 from elysium.data.s3 import S3Storage
 from elysium.data.transfer import FetchError, Patience
 from elysium.errors import UsageError
@@ -156,6 +158,18 @@ def test_a_listing_that_cannot_be_had_says_why(scene):
     with pytest.raises(FetchError, match="cannot be listed: S3 asks for patience") as caught:
         list(scene.storage.iterate_files("s3://bucket/in"))
     assert caught.value.scope == "run"
+
+
+def test_a_caption_that_is_throttled_stops_the_listing_and_is_no_videos_problem(scene, monkeypatch):
+    monkeypatch.setattr(sources, "storage_of", lambda uri, settings: scene.storage)
+    scene.server.put("/bucket", _page(["in/a.mp4", "in/a.txt"]))
+    scene.server.put("/bucket/in/a.txt", s3_error(503, "SlowDown"))
+    with pytest.raises(FetchError, match=r"s3://bucket/in/a\.txt cannot be read: .*again later") as caught:
+        list(sources.list_clips(IngestSettings(source="s3://bucket/in")))
+    assert caught.value.scope == "run"
+    scene.server.put("/bucket/in/a.txt", s3_error(403, "AccessDenied"))
+    (clip,) = sources.list_clips(IngestSettings(source="s3://bucket/in"))
+    assert clip.problem.startswith("a.txt cannot be read: the object may not be read (AccessDenied")
 
 
 def test_no_credentials_and_no_server_stop_the_run(tmp_path, monkeypatch):

@@ -122,3 +122,15 @@ def test_connections_are_kept_and_shared_by_threads(server, storage, tmp_path):
         list(pool.map(lambda address: storage.fetch(address, tmp_path / address[-7:].strip("/"), 100), addresses))
     assert len(server.asked) == 40
     assert server.connections <= 4
+
+
+def test_a_proxy_of_the_environment_is_asked_where_private_hosts_are_allowed(server, time, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.address.replace("//", "//me:pass@"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server.put("http://host.example/a.mp4", File(b"clip"))
+    server.put("/b.mp4", File(b"direct"))
+    storage = WebStorage(allow_private_hosts=True, patience=Patience(retries=0))
+    storage.fetch("http://host.example/a.mp4", tmp_path / "a", 100)
+    storage.fetch(f"{server.address}/b.mp4", tmp_path / "b", 100)
+    assert (tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes() == b"clipdirect"
+    assert server.asked[0][1]["proxy-authorization"] == "Basic bWU6cGFzcw=="  # RFC 7617 of me:pass
