@@ -90,7 +90,7 @@ class CurateSettings(Section):
     max_side: int = Field(384, ge=32, description="pixels; larger frames are scaled down before they are stored")
     # How frames are stored, and how the data set is written.
     store: Literal["frames", "clips"] = Field(
-        "frames", description="one JPEG a frame, or one H.264 file for all frames of a piece: a tenth of the bytes"
+        "frames", description="one JPEG a frame, or one H.264 file for all frames of a piece: a fifth of the bytes"
     )
     jpeg_quality: int = Field(95, ge=1, le=100)
     clip_crf: int = Field(18, ge=0, le=51, description="x264's constant rate factor; smaller is better and larger")

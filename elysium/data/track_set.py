@@ -95,6 +95,21 @@ class TrackSet(Sequence[TrackRecord]):
                 return record
         raise KeyError(f"{self.path} holds no record {name!r}")
 
+    def sample(self, count: int, seed: int = 0) -> list[tuple[int, int]]:
+        """Returns a random sample: for the same ids the same one, whatever their order.
+
+        Args:
+            count: How many, or all there are.
+            seed: Another one gives another sample.
+
+        Returns:
+            Rank, and number of the record, in order of rank. Of two sets together, those of the lowest ranks are a
+            sample of both.
+        """
+        ranks = self._index.digests ^ np.uint64(_digest(str(seed).encode()))
+        places = np.argsort(ranks, kind="stable")[:count]
+        return [(int(ranks[place]), int(self._index.rows[place])) for place in places]
+
     def __contains__(self, name: object) -> bool:
         """Returns whether there is a record of an id, or such a record."""
         wanted = name.id if isinstance(name, TrackRecord) else name
