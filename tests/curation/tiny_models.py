@@ -9,6 +9,7 @@ from transformers import (
     GroundingDinoForObjectDetection,
     Sam2HieraDetConfig,
     Sam2VideoConfig,
+    Sam2VideoMaskDecoderConfig,
     Sam2VideoModel,
     Sam2VisionConfig,
     SwinConfig,
@@ -65,7 +66,9 @@ def save_sam2(folder):
             fpn_hidden_size=128,
         ),
         prompt_encoder_config={"hidden_size": 128, "image_size": 128},
-        mask_decoder_config={"hidden_size": 128, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
+        mask_decoder_config=Sam2VideoMaskDecoderConfig(
+            hidden_size=128, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=32
+        ),
         image_size=128,
         memory_attention_hidden_size=128,
         memory_attention_num_layers=1,

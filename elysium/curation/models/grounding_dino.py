@@ -20,7 +20,7 @@ from elysium.curation.models.running import Running
 from elysium.curation.protocols import Detection, Frame, Query
 from elysium.errors import ElysiumError
 
-_LONGEST = 1333 / 800  # longest side allowed, in shortest sides: what the model was trained with
+_SIDES = (800, 1333)  # that the model was trained with: shorter side, and the longest that the longer one may be
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class GroundingDinoGrounder:
         jobs = []
         for number, query in enumerate(queries):
             height, width = query.frame.image.shape[:2]
-            size = fitted_size((width, height), self._side, int(self._side * _LONGEST))
+            size = fitted_size((width, height), self._side, self._side * _SIDES[1] // _SIDES[0])
             jobs += [_Job(number, size, text) for text in self._phrases.texts(phrases[number])]
         jobs.sort(key=lambda job: (job.size, len(job.text.ids), job.query))
         for _, same in groupby(jobs, key=lambda job: job.size):
