@@ -130,3 +130,36 @@ class CurateSettings(Section):
     # What a source video may ask of this machine.
     max_seconds: float = Field(600, gt=0, description="a longer video is not decoded")
     max_pixels: int = Field(7680 * 4320, ge=1024, description="a video of larger frames is not decoded")
+
+    # Models: whose weights find and follow, where they run, and how sure they are.
+    device: str = Field("auto", description="of the models, as torch names it; `auto` is the first GPU, or the CPU")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="that the models compute in; `auto` is bfloat16 on a GPU and float32 on a CPU"
+    )
+    grounder_model: str = Field(
+        "IDEA-Research/grounding-dino-base",
+        description="Grounding DINO's weights: a folder, or NAME or NAME@REVISION on the Hugging Face hub",
+    )
+    grounder_batch: int = Field(8, ge=1, description="frames that pass the grounder at once")
+    grounder_side: int = Field(
+        800, ge=32, description="pixels that a frame's shorter side is scaled to; the longer one is at most 5/3 of it"
+    )
+    grounder_score: Literal["max", "mean"] = Field(
+        "max", description="how the scores of a phrase's tokens become its confidence; `grounding_confidence` is in it"
+    )
+    grounder_floor: float = Field(0.1, ge=0, le=1, description="confidence below which nothing is recorded")
+    grounder_nms: float = Field(
+        0.7, gt=0, le=1, description="IoU from which two boxes of one phrase are one detection, the surer one"
+    )
+    tracker_model: str = Field(
+        "facebook/sam2.1-hiera-large",
+        description="SAM 2's weights: a folder, or NAME or NAME@REVISION on the Hugging Face hub",
+    )
+    tracker_batch: int = Field(8, ge=1, description="frames that pass SAM 2's image encoder at once")
+    tracker_score: Literal["product", "object"] = Field(
+        "product", description="SAM 2's confidence: its object score, times the IoU that it predicts or alone"
+    )
+    tracker_command: str = Field(
+        "", description="of the tracker `command`, with {frames}, {box} and {output}, which stand for files and a box"
+    )
+    tracker_timeout: float = Field(600.0, gt=0, description="seconds that `tracker_command` may take for one object")

@@ -12,9 +12,19 @@ from elysium.curation.protocols import Chunker, Grounder, Tracker
 from elysium.errors import UsageError
 
 # Name to `module:factory`, imported when used. A factory takes the settings; what it returns serves every clip.
-CHUNKERS: dict[str, str] = {"spacy-rules": "elysium.curation.language.chunking:rules_chunker"}
-GROUNDERS: dict[str, str] = {"opencv": "elysium.curation.grounding:opencv_grounder"}
-TRACKERS: dict[str, str] = {"csrt": "elysium.curation.tracking:csrt_tracker"}
+CHUNKERS: dict[str, str] = {
+    "spacy": "elysium.curation.language.spacy_model:spacy_chunker",
+    "spacy-rules": "elysium.curation.language.chunking:rules_chunker",
+}
+GROUNDERS: dict[str, str] = {
+    "grounding-dino": "elysium.curation.models.parts:grounding_dino_grounder",
+    "opencv": "elysium.curation.grounding:opencv_grounder",
+}
+TRACKERS: dict[str, str] = {
+    "command": "elysium.curation.models.parts:command_tracker",
+    "csrt": "elysium.curation.tracking:csrt_tracker",
+    "sam2": "elysium.curation.models.parts:sam2_tracker",
+}
 _OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a factory of the user's own
 
 
