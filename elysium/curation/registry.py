@@ -15,9 +15,14 @@ from elysium.data.records import RawClip
 from elysium.errors import UsageError
 
 # Name to `module:factory`, imported when used. A factory takes the settings; what it returns serves every clip.
-CHUNKERS: dict[str, str] = {"spacy-rules": "elysium.curation.language.chunking:rules_chunker"}
+CHUNKERS: dict[str, str] = {
+    "spacy": "elysium.curation.language.spacy_model:spacy_chunker",
+    "spacy-rules": "elysium.curation.language.chunking:rules_chunker",
+}
 GROUNDERS: dict[str, str] = {"opencv": "elysium.curation.grounding:opencv_grounder"}
 TRACKERS: dict[str, str] = {"csrt": "elysium.curation.tracking:csrt_tracker"}
+# Parts that need more than their code: name to what raises `UsageError` if it is not there, before work starts.
+CHECKS: dict[str, str] = {"spacy": "elysium.curation.language.spacy_model:check_model"}
 _OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a factory of the user's own
 
 
@@ -85,13 +90,16 @@ class PartsShelf:
 
 
 def check_names(settings: CurateSettings) -> None:
-    """Raises `UsageError` if the settings name a part that does not exist; imports nothing."""
+    """Raises `UsageError` if the settings name a part that does not exist or lacks what it needs; imports no part."""
     for kind, name, table in (
         ("chunker", settings.chunker, CHUNKERS),
         ("grounder", settings.grounder, GROUNDERS),
         ("tracker", settings.tracker, TRACKERS),
     ):
         _reference(kind, name, table)
+        if name in table and name in CHECKS:
+            module, _, function = CHECKS[name].partition(":")
+            getattr(import_module(module), function)(settings)
 
 
 def _reference(kind: str, name: str, table: Mapping[str, str]) -> str:
