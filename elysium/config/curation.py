@@ -125,7 +125,7 @@ class CurateSettings(Section):
         "en_core_web_sm", min_length=1, description="package or folder of the pipeline that the chunker `spacy` uses"
     )
     min_english: float = Field(
-        0.4, ge=0, le=1, description="share of a caption's words that are English; those below are dropped"
+        0.5, ge=0, le=1, description="share of its words that a caption needs in English; 0 lets every language pass"
     )
     # What a source video may ask of this machine.
     max_seconds: float = Field(600, gt=0, description="a longer video is not decoded")

@@ -99,6 +99,8 @@ def run_here(job: Job, report: Report) -> None:
     """Does the shards in this process: videos are fetched and decoded while the models are at work."""
     settings = job.settings
     shelf = PartsShelf(settings.curate)
+    if job.shards:
+        shelf.make_all()
     with Fetcher(settings) as fetcher:
         for shard in job.shards:
             job.store.begin(shard)

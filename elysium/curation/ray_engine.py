@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def _connected(settings: Settings) -> Any:
     except ModuleNotFoundError as error:
         raise UsageError("engine.name=ray needs Ray: pip install 'elysium[ray]'") from error
     if not ray.is_initialized():
+        _check_address(settings.engine.address)
         try:
             ray.init(
                 address=settings.engine.address or "local",
@@ -72,6 +74,20 @@ def _connected(settings: Settings) -> Any:
                 "start one with `ray start --head`, or leave the address out"
             ) from error
     return ray
+
+
+def _check_address(address: str | None) -> None:
+    """Raises UsageError if nothing listens at `host:port`; Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UsageError(
+            f"engine.address: no Ray cluster answers at {address!r} ({error.strerror or error}); "
+            "start one with `ray start --head`, or leave the address out"
+        ) from error
 
 
 def _run(ray: Any, job: Job, report: Report) -> None:
@@ -176,6 +192,7 @@ class _Ground:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._shelf = settings.curate, PartsShelf(settings.curate)
+        _ = self._shelf.grounder  # a model is loaded once, when its worker starts
 
     def __call__(self, batch: _Batch) -> _Batch:
         item = _unpacked(batch)
@@ -187,6 +204,7 @@ class _Track:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._shelf = settings.curate, PartsShelf(settings.curate)
+        _ = self._shelf.tracker
 
     def __call__(self, batch: _Batch) -> _Batch:
         item = _unpacked(batch)

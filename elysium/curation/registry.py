@@ -25,6 +25,8 @@ TRACKERS: dict[str, str] = {
     "csrt": "elysium.curation.tracking:csrt_tracker",
     "sam2": "elysium.curation.models.parts:sam2_tracker",
 }
+# Parts that need more than their code: name to what raises `UsageError` if it is not there, before work starts.
+CHECKS: dict[str, str] = {"spacy": "elysium.curation.language.spacy_model:check_model"}
 _OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a factory of the user's own
 
 
@@ -61,6 +63,14 @@ class PartsShelf:
         tracker: Tracker = self._part("tracker", self.settings.tracker, TRACKERS)
         return tracker
 
+    def make_all(self) -> None:
+        """Makes every part, so that what is missing is told before work starts.
+
+        Raises:
+            UsageError: If a part does not exist, or cannot be made.
+        """
+        _ = self.chunker, self.grounder, self.tracker
+
     def _part(self, kind: str, name: str, table: Mapping[str, str]) -> Any:
         if kind not in self._made:
             module, _, function = _reference(kind, name, table).partition(":")
@@ -69,13 +79,16 @@ class PartsShelf:
 
 
 def check_names(settings: CurateSettings) -> None:
-    """Raises `UsageError` if the settings name a part that does not exist; imports nothing."""
+    """Raises `UsageError` if the settings name a part that does not exist or lacks what it needs; imports no part."""
     for kind, name, table in (
         ("chunker", settings.chunker, CHUNKERS),
         ("grounder", settings.grounder, GROUNDERS),
         ("tracker", settings.tracker, TRACKERS),
     ):
         _reference(kind, name, table)
+        if name in table and name in CHECKS:
+            module, _, function = CHECKS[name].partition(":")
+            getattr(import_module(module), function)(settings)
 
 
 def _reference(kind: str, name: str, table: Mapping[str, str]) -> str:

@@ -14,12 +14,12 @@ import spacy
 
 from elysium.config import CurateSettings
 from elysium.curation.language.lexicon import lexicon
+from elysium.curation.language.memory import Forgetting
 from elysium.curation.language.spelling import chunk_of, plain_case
 from elysium.curation.language.tagging import tag
 from elysium.curation.protocols import Chunk
 
 _PREDETERMINERS = frozenset({"all", "both", "half", "such", "quite", "many"})
-_ZONE = 10_000  # captions after which spaCy may forget the words it met
 
 
 def rules_chunker(settings: CurateSettings) -> RulesChunker:
@@ -31,13 +31,12 @@ class RulesChunker:
     """Finds noun chunks by rules: determiner, adjectives and nouns up to the head noun; what follows is left out."""
 
     def __init__(self) -> None:
-        self._language = spacy.blank("en")
+        language = spacy.blank("en")
         # Words with a hyphen (t-shirt, close-up) are one word here; spaCy would cut them in three.
-        tokenizer: Any = self._language.tokenizer
-        tokenizer.infix_finditer = re.compile(r"[/…]|\.\.+|--+|(?<=[a-z])\.(?=[A-Z])").finditer
+        tokenizer: Any = language.tokenizer
+        tokenizer.infix_finditer = re.compile(r"[/…|_]|\.\.+|--+|(?<=[a-z])[.,;:](?=[A-Za-z])").finditer
+        self._read = Forgetting(language, tokenizer)
         self._lexicon = lexicon()
-        self._zone: Any = None
-        self._num_captions = 0
 
     def chunk(self, caption: str) -> list[Chunk]:
         """Returns the noun chunks of `caption` in its order.
@@ -47,26 +46,13 @@ class RulesChunker:
             ['a man', 'a suit', 'his face', 'the camera']
         """
         text = plain_case(caption)
-        tokens = self._tokens(text)
+        tokens = [(token.text, token.idx) for token in self._read(text)]
         words = [token.lower() for token, _ in tokens]
         found = []
         for start, end in _spans(tag(words, self._lexicon), words):
             last, place = tokens[end]
             found.append(chunk_of(text, tokens[start][1], place + len(last), words[start : end + 1]))
         return found
-
-    def _tokens(self, text: str) -> list[tuple[str, int]]:
-        """Returns words and punctuation marks with their place in `text`.
-
-        spaCy keeps every word it ever met; in a memory zone that is given up now and then it keeps a few captions'.
-        """
-        if self._num_captions % _ZONE == 0:
-            if self._zone is not None:
-                self._zone.__exit__(None, None, None)
-            self._zone = self._language.memory_zone()
-            self._zone.__enter__()
-        self._num_captions += 1
-        return [(token.text, token.idx) for token in self._language.tokenizer(text)]
 
 
 def _spans(tags: Sequence[str], words: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 _ENGLISH_ENDINGS = ("ing", "ness", "ful", "less", "ly", "ship", "ght", "ough", "shed", "ched", "wn", "cked", "ies")
 _FOREIGN_WEIGHT = 2  # words that an unknown word counts for that is a common one of another language
 _AFTER_LATIN = 0x250  # the first letter of other scripts
+_TITLE_SHARE = 0.8  # of the words, from which capitals are the caption's style and not those of names
 _SHORT = 2  # letters; IMG, MP4 and the like have more, but single letters are no words
 
 
@@ -30,7 +31,7 @@ def english_share(caption: str) -> float:
     """
     known = num_told = 0
     found = _WORD.findall(caption)
-    titled = sum(word[0].isupper() for word in found) > len(found) / 2
+    titled = sum(word[0].isupper() for word in found) > _TITLE_SHARE * len(found)
     for number, word in enumerate(found):
         lower = word.lower()
         name = number and word[0].isupper() and not titled

@@ -7,15 +7,18 @@ words that count it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from elysium.config import CurateSettings
 from elysium.curation.filters.base import ChunkSubject, Verdict
 from elysium.curation.language.english import english_share, num_words
-from elysium.curation.language.lexicon import NOUN, VERB, determiners, is_plural, lexicon, words
+from elysium.curation.language.lexicon import UNKNOWN, VERB, determiners, is_plural, lexicon, words
 from elysium.curation.protocols import Chunk
 
 _NOTIONS = ("ness", "ity", "ism", "hood", "tion", "sion", "ship", "ance", "ence")
+_OWNERS_ENDINGS = frozenset({"'s", "’s", "'", "’"})
 _ARTICLES = frozenset({"a", "an", "the", "this", "that"})
 
 
@@ -35,12 +38,12 @@ def _not_english(caption: str, settings: CurateSettings) -> Verdict:
 def _negated(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
     """No word says that there is none, or none in particular ("no dog", "any car", "whose hat")."""
     kinds = determiners()
-    return _count("negated", [word for word in subject.chunk.words if word in kinds["negative"] | kinds["open"]])
+    return _allows_none("negated", [word for word in subject.chunk.words if word in kinds["negative"] | kinds["open"]])
 
 
 def _plural_word(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
     """Neither the head noun nor a word that counts it stands for several things."""
-    return _count("plural_word", _plural_words(subject.chunk))
+    return _allows_none("plural_word", _plural_words(subject.chunk))
 
 
 def _virtual_word(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
@@ -49,8 +52,8 @@ def _virtual_word(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
     may_be = lexicon().look_up(head)
     # "a celebration", "the training": no list can be complete, but endings tell; the lexicon has the exceptions.
     notion = head.endswith(_NOTIONS) or (head.endswith("ing") and bool(may_be & VERB))
-    is_virtual = head in words("virtual") or (notion and head not in lexicon().classes["noun"])
-    return _count("virtual_word", [head] if is_virtual and not _is_thing(subject.chunk) else [])
+    is_virtual = head in words("virtual") or (notion and head not in _concrete())
+    return _allows_none("virtual_word", [head] if is_virtual and not _is_thing(subject.chunk) else [])
 
 
 def _place_word(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
@@ -60,15 +63,16 @@ def _place_word(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
 
 def _mass_word(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
     """The head noun is no substance, unless a serving or a piece of it is counted ("a coffee")."""
-    counted = subject.chunk.words[0] in determiners()["singular"]
-    return _count("mass_word", []) if counted else _listed("mass_word", "mass", subject.chunk)
+    counted = _own_words(subject.chunk)[0] in determiners()["singular"]
+    return _allows_none("mass_word", []) if counted else _listed("mass_word", "mass", subject.chunk)
 
 
 def _bare_word(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
     """The head noun has an article or the like where its number cannot be seen otherwise ("the deer")."""
     kinds, chunk = determiners(), subject.chunk
-    determined = chunk.words[0] in kinds["singular"] | kinds["definite"] or "'s" in chunk.words or "’s" in chunk.words
-    return _count("bare_word", []) if determined else _listed("bare_word", "bare", chunk)
+    owned = len(_own_words(chunk)) < len(chunk.words)
+    determined = owned or chunk.words[0] in kinds["singular"] | kinds["definite"]
+    return _allows_none("bare_word", []) if determined else _listed("bare_word", "bare", chunk)
 
 
 def _proper_name(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
@@ -77,16 +81,16 @@ def _proper_name(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
     kinds = determiners()
     if chunk.words[0] in kinds["singular"] | kinds["definite"]:
         # "the Eiffel Tower" says what it is, "the Thames" does not.
-        return _count("proper_name", [chunk.head] if chunk.head in words("names") else [])
+        return _allows_none("proper_name", [chunk.head] if chunk.head in words("names") else [])
     last = chunk.text.split()[-1]
     named = chunk.head in words("names") or (last[:1].isupper() and not last.isupper()) or _unknown_capitals(last)
-    return _count("proper_name", [chunk.head] if named else [])
+    return _allows_none("proper_name", [chunk.head] if named else [])
 
 
 def _repeated(subject: ChunkSubject, settings: CurateSettings) -> Verdict:
     """No earlier chunk of the caption has the same words: "a dog … the dog" is one dog, asked for once."""
     same = _core(subject.chunk)
-    return _count("repeated", [subject.chunk.head for chunk in subject.before if _core(chunk) == same])
+    return _allows_none("repeated", [subject.chunk.head for chunk in subject.before if _core(chunk) == same])
 
 
 # By name, in the order in which they are asked.
@@ -129,14 +133,20 @@ def judge_chunk(subject: ChunkSubject, settings: CurateSettings) -> list[Verdict
     return verdicts
 
 
-def _count(name: str, found: Sequence[str]) -> Verdict:
-    """Returns the verdict of a filter that allows no such word; what decides is how many there are."""
-    return Verdict(name, not found, name if found else "", len(found), 0, " ".join(found))
+def _allows_none(name: str, found: Sequence[str]) -> Verdict:
+    """Returns the verdict of a filter that allows no such word: 1, held against 0, if there is one."""
+    return Verdict(name, not found, name if found else "", int(bool(found)), 0, " ".join(found))
+
+
+@functools.cache
+def _concrete() -> frozenset[str]:
+    """Returns the nouns that are no notions, whatever their ending (a television, a city)."""
+    return lexicon().classes["noun"] | words("places") | words("mass") | words("bare") | words("plural")
 
 
 def _listed(name: str, list_name: str, chunk: Chunk) -> Verdict:
     found = chunk.head in words(list_name) and not _is_thing(chunk)
-    return _count(name, [chunk.head] if found else [])
+    return _allows_none(name, [chunk.head] if found else [])
 
 
 def _is_thing(chunk: Chunk) -> bool:
@@ -146,12 +156,13 @@ def _is_thing(chunk: Chunk) -> bool:
 
 def _plural_words(chunk: Chunk) -> list[str]:
     kinds = determiners()
-    first, head = chunk.words[0], chunk.head
-    if first in ("a", "an", "one", "1", "another"):
+    own, head = _own_words(chunk), chunk.head
+    if own[0] in kinds["singular"]:
         # "a few dogs", "a dozen eggs"; but "a three legged dog", "a walrus", "a fish".
-        counted = [word for word in chunk.words[1:-1] if word in kinds["plural"]]
-        return counted or ([head] if head in words("plural") and not _is_thing(chunk) else [])
-    counted = [word for word, after in zip(chunk.words, chunk.words[1:], strict=False) if _counts(word, after)]
+        counted = [word for word in own[1:-1] if word in kinds["plural"]]
+        several = head in words("plural") or (is_plural(head) and not lexicon().look_up(head) & UNKNOWN)
+        return counted or ([head] if several and not _is_thing(chunk) else [])
+    counted = [word for word, after in pairwise(own) if _counts(word, after)]
     return counted + ([head] if is_plural(head) and not _is_thing(chunk) else [])
 
 
@@ -165,8 +176,16 @@ def _counts(word: str, after: str) -> bool:
 
 
 def _unknown_capitals(word: str) -> bool:
-    """Returns whether a word all in capitals (NASA; but TV, BMX) is no noun of the lexicon."""
-    return len(word) > 1 and word.isupper() and not lexicon().look_up(word.lower()) & NOUN
+    """Returns whether a word all in capitals is in no list (NASA; but TV)."""
+    return len(word) > 1 and word.isupper() and bool(lexicon().look_up(word.lower()) & UNKNOWN)
+
+
+def _own_words(chunk: Chunk) -> tuple[str, ...]:
+    """Returns the words that belong to the head noun and not to an owner: of "two boys' dog", "dog"."""
+    for i in range(len(chunk.words) - 2, 0, -1):
+        if chunk.words[i] in _OWNERS_ENDINGS:
+            return chunk.words[i + 1 :]
+    return chunk.words
 
 
 def _core(chunk: Chunk) -> tuple[str, ...]:

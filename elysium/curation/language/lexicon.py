@@ -33,6 +33,8 @@ _BITS = {
 _NOUN_LISTS = ("plural", "virtual", "places", "mass", "bare")
 _ADJECTIVE_ENDINGS = ("ful", "less", "ous", "ish", "ive", "able", "ible", "ic", "ese")
 _VOWELS = "aeiou"
+_LONGEST_COMPARED = 7  # letters of an adjective with "-er"; longer ones take "more"
+_LONGEST_DOUBLED = 4  # letters of an adjective that doubles its last ("bigger")
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,13 @@ class Lexicon:
 
         Example:
             >>> known = lexicon()
-            >>> known.look_up("dogs") == NOUN, known.look_up("walks") == VERB, known.look_up("blorp") == NOUN | UNKNOWN
+            >>> known.look_up("dogs") == NOUN, known.look_up("eats") == VERB, known.look_up("blorp") == NOUN | UNKNOWN
             (True, True, True)
         """
         found = self.bits.get(word, 0)
         if is_plural(word):
-            found |= next((NOUN for form in _singulars(word) if self.bits.get(form, 0) & NOUN), 0)
+            for form in _singulars(word):
+                found |= self.bits.get(form, 0) & (NOUN | RARELY_NOUN)
         return found or _guess(word, self.bits) | UNKNOWN
 
 
@@ -76,7 +79,8 @@ def lexicon() -> Lexicon:
     """Returns the chunker's lexicon."""
     tree = _classes("lexicon.yaml")
     forms = frozenset(form for verb in tree["verb"] for form in _verb_forms(verb))
-    classes = {**tree, "verb": forms}
+    degrees = frozenset(form for adjective in tree["adjective"] for form in _degrees(adjective))
+    classes = {**tree, "verb": forms, "adjective": tree["adjective"] | degrees}
     bits: dict[str, int] = {}
     for name, bit in _BITS.items():
         for word in classes[name]:
@@ -151,6 +155,18 @@ def _singulars(plural: str) -> list[str]:
     if plural.endswith("ves"):
         forms += [plural.removesuffix("ves") + "f", plural.removesuffix("ves") + "fe"]
     return forms
+
+
+def _degrees(adjective: str) -> set[str]:
+    """Returns the comparative and superlative of a short adjective."""
+    if len(adjective) > _LONGEST_COMPARED or "-" in adjective or adjective.endswith(("ed", "ing", "er", "est")):
+        return set()
+    stems = {adjective.removesuffix("e")}
+    if adjective.endswith("y"):
+        stems = {adjective[:-1] + "i"}
+    elif adjective[-1] not in _VOWELS + "wxy" and len(adjective) <= _LONGEST_DOUBLED and adjective[-2:-1] in _VOWELS:
+        stems.add(adjective + adjective[-1])
+    return {stem + ending for stem in stems for ending in ("er", "est")}
 
 
 def _verb_forms(verb: str) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elysium.config import CurateSettings
+from elysium.curation.language.memory import Forgetting
 from elysium.curation.language.spelling import chunk_of, plain_case
 from elysium.curation.protocols import Chunk
 from elysium.errors import UsageError
@@ -14,7 +15,6 @@ from elysium.errors import UsageError
 # What noun chunks do not need; without, captions are read about a third faster.
 _NOT_NEEDED = ["ner", "lemmatizer", "textcat", "entity_linker", "entity_ruler"]
 _PROBE = "A man walks his dog."
-_ZONE = 10_000  # captions after which spaCy may forget the words it met
 
 
 def spacy_chunker(settings: CurateSettings) -> SpacyChunker:
@@ -64,15 +64,13 @@ class SpacyChunker:
     """
 
     def __init__(self, language: Any) -> None:
-        self._language = language
-        self._zone: Any = None
-        self._num_captions = 0
+        self._read = Forgetting(language, language)
 
     def chunk(self, caption: str) -> list[Chunk]:
         """Returns the noun chunks of `caption` in its order; pronouns ("it", "who") are none."""
         text = plain_case(caption)
         found = []
-        for span in self._document(text).noun_chunks:
+        for span in self._read(text).noun_chunks:
             if span.root.pos_ == "PRON":
                 continue
             tokens = [token for token in span if token.i <= span.root.i]
@@ -81,16 +79,3 @@ class SpacyChunker:
             end = tokens[-1].idx + len(tokens[-1])
             found.append(chunk_of(text, tokens[0].idx, end, [token.lower_ for token in tokens]))
         return found
-
-    def _document(self, text: str) -> Any:
-        """Returns the parsed text, to be used before the next one is asked for.
-
-        spaCy keeps every word it ever met; in a memory zone that is given up now and then it keeps a few captions'.
-        """
-        if self._num_captions % _ZONE == 0:
-            if self._zone is not None:
-                self._zone.__exit__(None, None, None)
-            self._zone = self._language.memory_zone()
-            self._zone.__enter__()
-        self._num_captions += 1
-        return self._language(text)

@@ -2,7 +2,7 @@
 
 Tags are few, as only noun chunks are wanted: `D` determiner or possessive, `M` numeral, `A` what describes the noun to
 come, `N` noun, `'` the possessive ending, `,` and `&` what may join adjectives, `P` preposition, `V` verb, `X`
-auxiliary, `O` pronoun, `.` everything else.
+auxiliary, `O` pronoun or what else a verb may follow, `.` everything else.
 """
 
 from __future__ import annotations
@@ -31,57 +31,17 @@ from elysium.curation.language.lexicon import (
 )
 from elysium.curation.language.lexicon import words as word_list
 
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*%?")
 _OPENING = frozenset("DMA'")  # after one of these a noun is due
 _JOINS = frozenset({",", "and", "or", "&"})
 _DESCRIBES_AFTER_DETERMINER = frozenset({"round", "opposite", "past", "near", "nearby", "inside", "outside", "next"})
 _ADVERBIAL_PAIRS = frozenset({("next", "door"), ("close", "up"), ("each", "other"), ("one", "another")})
+_IN_PREPOSITIONS = frozenset({"front", "top", "back", "spite", "case", "addition", "order"})
 _EXTENT = frozenset({"old", "tall", "long", "wide", "high", "deep", "large"})  # "a 50 year old man"
 _PARTICIPLE = ("ing", "ed", "en", "wn")
 # Base forms that end like a participle, and nouns that are one with a verb.
-_NO_PARTICIPLES = frozenset(
-    [
-        "spring",
-        "string",
-        "ring",
-        "sing",
-        "bring",
-        "swing",
-        "sting",
-        "fling",
-        "cling",
-        "sling",
-        "wring",
-        "wing",
-        "king",
-        "bed",
-        "red",
-        "sled",
-        "shed",
-        "wed",
-        "shred",
-        "feed",
-        "need",
-        "seed",
-        "speed",
-        "weed",
-        "breed",
-        "bleed",
-        "chicken",
-        "crown",
-        "clown",
-        "yawn",
-        "frown",
-        "drown",
-        "own",
-        "lawn",
-        "pawn",
-        "dawn",
-        "fawn",
-        "down",
-        "gown",
-        "town",
-    ]
+_NO_PARTICIPLES = re.compile(
+    r"([a-z]?[a-z]?[rwk]|st|sl|cl|fl)ing|\w*eed|(b|sl|sh|w|shr|r)ed|chicken|cr?own|clown|yawn|fr?own|drown|[lpdf]awn|[dgt]own"
 )
 _PLACED_BEFORE_TO = frozenset({"next", "close", "up", "down", "back", "on", "near", "due"})
 
@@ -161,8 +121,11 @@ class _Sentence:
     def _closed(self, i: int, word: str, before: str) -> str:
         """Returns the tag of a word of a closed class, or nothing where it is used as another one."""
         may_be = self.may_be[i]
-        if before in _OPENING and (word in _DESCRIBES_AFTER_DETERMINER or word == "can"):
-            return "A" if word != "can" and self._goes_on(i + 1) else "N"
+        if before in _OPENING:
+            if word == "can":
+                return "N"
+            if word in _DESCRIBES_AFTER_DETERMINER and self._goes_on(i + 1):
+                return "A"
         if may_be & DETERMINER:
             return self._determiner(i, word, before)
         if may_be & NUMERAL:
@@ -189,9 +152,14 @@ class _Sentence:
         may_be = self.may_be[i]
         if not may_be or (may_be & CLOSED and not may_be & NOUN):
             return False
-        if may_be & (NOUN | ADJECTIVE | DESCRIBING | RARELY_NOUN):
+        if may_be & (NOUN | ADJECTIVE):
             return True
-        return bool(may_be & VERB) and _is_participle(self.words[i]) and bool(self.may_be[i + 1] & NOUN)
+        if may_be & RARELY_NOUN:
+            return not (may_be & VERB and is_plural(self.words[i]))  # "in orange waits"
+        after = self.may_be[i + 1]
+        if may_be & DESCRIBING:
+            return bool(after & (NOUN | ADJECTIVE)) and not after & ADVERB
+        return bool(may_be & VERB) and _is_participle(self.words[i]) and bool(after & NOUN)
 
     def _joined(self, i: int) -> bool:
         """Returns whether an adjective at `i` is joined to another in front of the same noun ("orange and white")."""
@@ -208,7 +176,9 @@ class _Sentence:
         if may_be & ADJECTIVE or participle:
             if self._goes_on(i + 1) or self._joined(i):
                 return "A"
-            return "N" if may_be & (NOUN | RARELY_NOUN) or (participle and not may_be & ADJECTIVE) else "A"
+            if may_be & (NOUN | RARELY_NOUN):
+                return "N"
+            return "A" if may_be & ADJECTIVE or not word.endswith("ing") else "N"
         if may_be & ADVERB and not may_be & NOUN:
             return "A"  # "a very old man": inside a noun phrase an adverb only describes
         return "N"
@@ -251,8 +221,10 @@ class _Sentence:
 
     def _anywhere(self, i: int, word: str, before: str) -> str:
         may_be = self.may_be[i]
-        if may_be & UNKNOWN and not _is_latin(word):
+        if may_be & UNKNOWN and (len(word) == 1 or not _is_latin(word)):
             return "."
+        if word in _IN_PREPOSITIONS and before == "P" and self.words[i + 1] == "of":
+            return "."  # "in front of"
         describes = may_be & (NOUN | ADJECTIVE) and self._goes_on(i + 1) and before != "V"
         if may_be & ADVERB and not describes and (not may_be & NOUN or before in "VXO"):
             return "."
@@ -263,9 +235,11 @@ class _Sentence:
         if may_be & ADJECTIVE:
             if self._goes_on(i + 1) or (self._joined(i) and before != "X"):
                 return "A"
-            # "a man in orange", "the car is red"
+            if self.words[i - 1] == "in" and (_may_be_worn(word) or not may_be & (NOUN | RARELY_NOUN)):
+                return "O"  # "a man in orange waits"
+            # "the car is red"; but "at night"
             is_noun = may_be & NOUN or (may_be & RARELY_NOUN and before == "P")
-            return "N" if is_noun and before != "X" and not (self.words[i - 1] == "in" and _may_be_worn(word)) else "."
+            return "N" if is_noun and before != "X" else "."
         return "N" if may_be & (NOUN | RARELY_NOUN) else "."
 
     def _maybe_verb(self, i: int, word: str, before: str) -> str:
@@ -317,7 +291,7 @@ def _may_be_worn(word: str) -> bool:
 
 
 def _is_participle(word: str) -> bool:
-    return word.endswith(_PARTICIPLE) and word not in _NO_PARTICIPLES
+    return word.endswith(_PARTICIPLE) and not _NO_PARTICIPLES.fullmatch(word)
 
 
 def _is_latin(word: str) -> bool:
