@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import MAX_TEXT, save_grounding_dino, save_sam2
+from safetensors.torch import load_file, save_file
+from tiny_models import ByToken, save_grounding_dino, save_sam2
 from torch.nn import functional
 from transformers import AutoTokenizer, GroundingDinoForObjectDetection, Sam2VideoInferenceSession, Sam2VideoModel
 from transformers.image_transforms import get_size_with_aspect_ratio
@@ -14,7 +17,7 @@ from transformers.models.grounding_dino.image_processing_pil_grounding_dino impo
 from transformers.models.grounding_dino.processing_grounding_dino import GroundingDinoProcessor
 
 from elysium.curation.models.grounding_dino import GroundingDinoGrounder
-from elysium.curation.models.outputs import Selection, mask_boxes
+from elysium.curation.models.outputs import Selection
 from elysium.curation.models.parts import check_models
 from elysium.curation.models.phrases import PhraseTokenizer
 from elysium.curation.models.pixels import fitted_size, normalised
@@ -125,30 +128,6 @@ def test_phrases_that_are_too_long_for_one_text_share_several(tokenizer):
     assert max(len(text.ids) for text in texts) == len(texts[0].ids) == len(texts[2].ids) == 12
 
 
-class ByToken:
-    """Answers like the model, with scores of our own for each token and the box of each query."""
-
-    class config:  # noqa: N801  # read as the model's
-        max_text_len = MAX_TEXT
-
-    def __init__(self, scores, boxes):
-        self.scores, self.boxes = scores, torch.tensor(boxes)
-
-    def to(self, *_):
-        return self
-
-    eval = to
-
-    def __call__(self, pixel_values, input_ids, **_):
-        self.logits = torch.full((len(input_ids), len(self.boxes), MAX_TEXT), -torch.inf)
-        for row, ids in enumerate(input_ids.tolist()):
-            for place, token in enumerate(ids):
-                for query in range(len(self.boxes)):
-                    self.logits[row, query, place] = torch.logit(torch.tensor(self.scores(ids, place, token, query)))
-        self.pred_boxes = self.boxes.expand(len(input_ids), -1, -1)
-        return self
-
-
 def test_each_phrase_is_answered_by_its_own_tokens(tokenizer, models):
     """Query i scores high on every token between the i-th pair of full stops, and low elsewhere."""
     stop = tokenizer.convert_tokens_to_ids(".")
@@ -171,37 +150,6 @@ def test_numbers_that_are_none_are_an_error_and_not_an_empty_frame(tokenizer, mo
     model = ByToken(lambda *_: float("nan"), [[0.5, 0.5, 0.2, 0.2]])
     with pytest.raises(ElysiumError, match=r"curate\.dtype=float32"):
         GroundingDinoGrounder(model, tokenizer, models()).ground(frame(0), ["a dog"])
-
-
-# From scores and boxes to detections
-
-
-def test_a_phrases_score_is_the_largest_or_the_mean_of_its_tokens():
-    scores, boxes = np.array([[0.2, 0.6, 0.7]]), np.array([[0.5, 0.5, 0.2, 0.2]])
-    assert [Selection(name).find(scores, boxes)[0][1] for name in ("max", "mean")] == [0.7, 0.5]
-
-
-def test_boxes_are_cut_to_the_frame_and_empty_ones_dropped():
-    boxes = np.array([[0.0, 0.5, 0.4, 0.2], [1.3, 0.5, 0.2, 0.2], [0.5, 0.5, 0.0, 0.2]])
-    assert Selection().find(np.full((3, 1), 0.8), boxes) == [((0.0, 0.4, 0.2, 0.6), 0.8)]
-
-
-def test_of_two_boxes_on_one_object_the_surer_one_stays():
-    """Their IoU is 0.8."""
-    scores, boxes = np.array([[0.7], [0.8]]), np.array([[0.5, 0.5, 0.4, 0.4], [0.5, 0.54, 0.4, 0.32]])
-    assert [confidence for _, confidence in Selection(overlap=0.79).find(scores, boxes)] == [0.8]
-    assert [confidence for _, confidence in Selection(overlap=0.81).find(scores, boxes)] == [0.8, 0.7]
-
-
-def test_what_lies_below_the_floor_is_not_recorded():
-    boxes = np.array([[0.2, 0.5, 0.2, 0.2], [0.7, 0.5, 0.2, 0.2]])
-    assert len(Selection(floor=0.3).find(np.array([[0.29], [0.3]]), boxes)) == 1
-
-
-def test_boxes_of_one_confidence_have_an_order_that_noise_does_not_change():
-    boxes = np.array([[0.7, 0.5, 0.2, 0.2], [0.2, 0.5, 0.2, 0.2]])
-    found = Selection().find(np.array([[0.5], [0.5 + 1e-7]]), boxes)
-    assert found == Selection().find(np.array([[0.5 + 1e-7], [0.5]]), boxes)
 
 
 # Grounding DINO
@@ -275,27 +223,6 @@ def test_detections_are_boxes_and_confidences_in_order(grounder):
     boxes = np.array([detection.box for detection in found])
     assert ((boxes >= 0) & (boxes <= 1)).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
-
-
-# Masks
-
-
-def test_a_box_surrounds_the_masks_pixels():
-    logits = torch.full((4, 6, 8), -1.0)
-    logits[0, 2:4, 3:8] = 1
-    logits[1, 5, 0] = 1
-    logits[3] = 1
-    expected = [[3 / 8, 2 / 6, 1, 4 / 6], [0, 5 / 6, 1 / 8, 1], [0, 0, 0, 0], [0, 0, 1, 1]]
-    assert np.allclose(mask_boxes(logits, (8, 6)), expected)
-
-
-def test_a_coarse_mask_is_cut_out_at_the_frames_own_pixels():
-    """Bilinear interpolation between +1 and -1 is 0 halfway between the centres of two cells: at their border."""
-    logits = torch.full((1, 8, 8), -1.0)
-    logits[0, 2:6, 1:4] = 1
-    assert np.allclose(mask_boxes(logits, (32, 64)), [[1 / 8, 2 / 8, 4 / 8, 6 / 8]])
-    logits[0, 2:6, 1:4] = 3  # half as far from the surer side's centre again: a quarter of a cell further out
-    assert np.allclose(mask_boxes(logits, (32, 64)), [[0.75 / 8, 1.75 / 8, 4.25 / 8, 6.25 / 8]])
 
 
 # SAM 2
@@ -429,8 +356,6 @@ def test_a_folder_that_is_no_checkpoint_is_refused(models, tmp_path):
 
 def test_a_checkpoint_without_its_memory_is_refused(checkpoints, models, tmp_path):
     """As one of SAM 2 for images would be."""
-    from safetensors.torch import load_file, save_file
-
     shutil.copytree(checkpoints / "sam2", tmp_path, dirs_exist_ok=True)
     weights = load_file(tmp_path / "model.safetensors")
     kept = {name: value for name, value in weights.items() if not name.startswith("memory_attention")}
@@ -465,9 +390,6 @@ def test_complete_checkpoints_pass_the_check(models):
 
 
 def test_the_benchmark_runs_in_tiny(monkeypatch, capsys, tmp_path):
-    from pathlib import Path
-    from runpy import run_path
-
     folder = Path(__file__).parents[2] / "benchmarks"
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr("sys.argv", ["curation_models.py", "--tiny", "--batches", "1,2"])
