@@ -17,7 +17,7 @@ from elysium.curation.language.english import english_share, num_words
 from elysium.curation.language.lexicon import UNKNOWN, VERB, determiners, is_plural, lexicon, words
 from elysium.curation.protocols import Chunk
 
-_NOTIONS = ("ness", "ity", "ism", "hood", "tion", "sion", "ship", "ance", "ence")
+_NOTIONS = ("ness", "ity", "ism", "hood", "tion", "sion")
 _OWNERS_ENDINGS = frozenset({"'s", "’s", "'", "’"})
 _ARTICLES = frozenset({"a", "an", "the", "this", "that"})
 

@@ -11,6 +11,7 @@ from elysium.curation.protocols import Chunk
 _WORD = re.compile(r"[^\W\d_]+")
 _TITLE_SHARE = 0.8  # of the words after the first, from which capitals are the caption's style
 _TITLE_WORDS = 3
+_NEAR = 4  # characters in which a mark before a word is looked for
 _BEFORE_SENTENCE = frozenset({"", *'.!?:;…"“(–—-'})
 
 
@@ -54,7 +55,7 @@ def chunk_of(text: str, start: int, end: int, words: Sequence[str]) -> Chunk:
     found = text[start:end]
     first, known = words[0], lexicon()
     # A name (Anna's dog) is in no list and keeps its capital; so does a known word that is part of one (New York).
-    begins = len(words) == 1 or text[:start].rstrip()[-1:] in _BEFORE_SENTENCE
+    begins = len(words) == 1 or text[max(0, start - _NEAR) : start].rstrip()[-1:] in _BEFORE_SENTENCE
     if known.look_up(first) & DETERMINER or (begins and known.knows(first)):
         found = found[0].lower() + found[1:]
     return Chunk(text=found, head=words[-1], words=tuple(words))

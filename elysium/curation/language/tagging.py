@@ -65,7 +65,7 @@ class _Sentence:
     """One caption while it is tagged."""
 
     def __init__(self, words: Sequence[str], known: Lexicon) -> None:
-        # Two marks at the end, so that the word after the next one can always be asked for.
+        # Three marks at the end, so that the word after the next one can always be asked for.
         self.words = [*words, ".", ".", "."]
         self.may_be = [known.look_up(word) if word[0].isalnum() else 0 for word in self.words]
         self.compounds = known.classes["compound"]
@@ -167,7 +167,7 @@ class _Sentence:
 
     def _where_a_noun_is_due(self, i: int, word: str) -> str:
         may_be, after = self.may_be[i], self.words[i + 1]
-        if word in determiners()["measure"] and (after in _EXTENT or (is_plural(word) and after in _EXTENT)):
+        if word in determiners()["measure"] and after in _EXTENT:
             return "A"
         ahead = not self._goes_on(i + 2) and not self.may_be[i + 2] & VERB
         if may_be & NOUN and self.subjects_joined and self.may_be[i + 1] & VERB and ahead:
