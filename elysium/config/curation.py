@@ -163,3 +163,13 @@ class CurateSettings(Section):
         "", description="of the tracker `command`, with {frames}, {box} and {output}, which stand for files and a box"
     )
     tracker_timeout: float = Field(600.0, gt=0, description="seconds that `tracker_command` may take for one object")
+
+    # The data set as a whole.
+    duplicate_bits: int = Field(
+        12,
+        ge=-1,
+        le=20,
+        description="bits of 128 in which frames of near-duplicate videos differ at most; the later one is left out; "
+        "-1 keeps all",
+    )
+    sheet_tracks: int = Field(100, ge=0, description="tracks on the contact sheet; 0 makes none")

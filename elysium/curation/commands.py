@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from elysium.cli import print_json
+from elysium.curation.dataset.review_command import review_command
 from elysium.errors import UsageError
 from elysium.options import ShardOption, json_option, set_option
 
@@ -209,6 +210,9 @@ def replay_command(
                 "notes": dict(result.notes),
             }
         )
+
+
+curate.add_command(review_command)
 
 
 def _short(value: Any) -> str:

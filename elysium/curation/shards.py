@@ -194,8 +194,10 @@ class ShardStore:
         rejects = [reject for row in rows for reject in rejects_of(row)]
         counts = Counts()
         counts.add_videos(ledger)
-        counts.add_rejects(rejects)
-        counts.add_records(record for _, record in records)
+        for reject in rejects:
+            counts.add_reject(reject)
+        for _, record in records:
+            counts.add_record(record)
         looks = {piece.vid: piece.looks for row in rows for piece in row.pieces}
         write_rows(folder / "ledger.parquet", LEDGER, [row.model_dump() for row in ledger])
         write_rows(
@@ -256,8 +258,10 @@ class ShardStore:
         for row in rows:
             task = VideoTask(number=0, id=row.id, uri="", caption=row.caption, source="")
             counts.add_videos([ledger_row(task, row)])
-            counts.add_rejects(rejects_of(row))
-            counts.add_records(records_of(task, row, shard, self.settings))
+            for reject in rejects_of(row):
+                counts.add_reject(reject)
+            for record in records_of(task, row, shard, self.settings):
+                counts.add_record(record)
         return counts
 
     def ledger(self, shard: int) -> list[LedgerRow]:

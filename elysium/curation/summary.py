@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from elysium.curation.outcome import CANDIDATE_STAGES, Reject, Stage
 from elysium.curation.results import LedgerRow
@@ -39,6 +39,7 @@ class Counts(BaseModel):
     records: Counter[str] = Counter()
     classes: Counter[str] = Counter()
     num_frames: int = 0
+    _vid: str = PrivateAttr("")
 
     @property
     def num_videos(self) -> int:
@@ -59,22 +60,19 @@ class Counts(BaseModel):
             if row.outcome == "failed":
                 self.failures[row.reason] += 1
 
-    def add_rejects(self, rejects: Iterable[Reject]) -> None:
-        """Counts dropped things."""
-        for reject in rejects:
-            self.rejects.setdefault(reject.stage, Counter())[reject.reason] += 1
-            if reject.shot is not None and reject.expression is not None:
-                self.judged[reject.stage] += 1
+    def add_reject(self, reject: Reject) -> None:
+        """Counts a dropped thing."""
+        self.rejects.setdefault(reject.stage, Counter())[reject.reason] += 1
+        if reject.shot is not None and reject.expression is not None:
+            self.judged[reject.stage] += 1
 
-    def add_records(self, records: Iterable[TrackRecord]) -> None:
-        """Counts records; those of a piece follow each other."""
-        vid = ""
-        for record in records:
-            self.records[f"{record.metadata.kind}-{record.metadata.split}"] += 1
-            self.classes[record.object_class] += 1
-            if record.vid != vid:
-                vid = record.vid
-                self.num_frames += len(record.frames)
+    def add_record(self, record: TrackRecord) -> None:
+        """Counts a record; those of a piece follow each other."""
+        self.records[f"{record.metadata.kind}-{record.metadata.split}"] += 1
+        self.classes[record.object_class] += 1
+        if record.vid != self._vid:
+            self._vid = record.vid
+            self.num_frames += len(record.frames)
 
     def add(self, other: Counts) -> None:
         """Adds another's counts."""

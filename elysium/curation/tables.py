@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from elysium.errors import ElysiumError
 
@@ -45,14 +45,36 @@ REJECTS: Mapping[str, str] = {
 _BATCH = 1024  # rows
 
 
+class TableWriter:
+    """Writes a table part by part; the file appears when it is whole."""
+
+    def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
+        self._path, self._columns = path, columns
+        self._temporary = path.with_name(f".{path.name}.tmp")
+
+    def __enter__(self) -> Self:
+        import pyarrow.parquet as pq
+
+        self._writer = pq.ParquetWriter(self._temporary, _schema(self._columns), compression="zstd")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._writer.close()
+        if kind is None:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes some rows."""
+        self._writer.write_table(_table(self._columns, rows))
+
+
 def write_rows(path: Path, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes a table with the given columns, by name and Arrow's name of the type."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema([(name, _type(kind)) for name, kind in columns.items()])
-    table = pa.table({name: [row[name] for row in rows] for name in columns}, schema=schema)
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(_table(columns, rows), path, compression="zstd")
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -74,14 +96,16 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict
         ) from error
 
 
-def count_values(paths: Iterable[Path], columns: Sequence[str]) -> dict[tuple[Any, ...], int]:
-    """Returns how often each combination of values occurs in some tables together."""
-    counts: dict[tuple[Any, ...], int] = {}
-    for path in paths:
-        for row in read_rows(path, columns):
-            key = tuple(row[name] for name in columns)
-            counts[key] = counts.get(key, 0) + 1
-    return counts
+def _table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Any:
+    import pyarrow as pa
+
+    return pa.table({name: [row[name] for row in rows] for name in columns}, schema=_schema(columns))
+
+
+def _schema(columns: Mapping[str, str]) -> Any:
+    import pyarrow as pa
+
+    return pa.schema([(name, _type(kind)) for name, kind in columns.items()])
 
 
 def _type(name: str) -> Any:

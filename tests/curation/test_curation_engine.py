@@ -1,4 +1,4 @@
-"""The ledger's promise: every video once, none lost, the same bytes however often and wherever the work was broken off."""
+"""The ledger's promise: every video once, none lost, the same bytes however often the work was broken off."""
 
 import errno
 import json
