@@ -31,6 +31,7 @@ def curate() -> None:
     metavar="INDEX/COUNT",
     help="Do one machine's part, from 0/COUNT on: every shard whose number leaves INDEX when divided by COUNT.",
 )
+@click.option("--retry-failed", is_flag=True, help="Fetch again what could not be fetched.")
 @click.option(
     "--dry-run", "num_tried", type=click.IntRange(1), metavar="N", help="Try the first N videos, and estimate."
 )
@@ -44,6 +45,7 @@ def run_command(
     engine: str | None,
     address: str | None,
     share: tuple[int, int] | None,
+    retry_failed: bool,
     num_tried: int | None,
     price: float | None,
     overrides: tuple[str, ...],
@@ -81,7 +83,7 @@ def run_command(
         if as_json:
             print_json(tried)
         return 0
-    stats = run(root, settings, share or (0, 1))
+    stats = run(root, settings, share or (0, 1), retry_failed=retry_failed)
     if stats is None:
         click.echo(f"this part is done; others are not: see `elysium curate status {output}`", err=True)
     else:

@@ -20,7 +20,9 @@ from elysium.curation.engine import Job, Listing, run_job
 from elysium.curation.publishing import publish
 from elysium.curation.registry import check_names
 from elysium.curation.shards import WORK, ShardStore
+from elysium.curation.sources.streak import SUSPICIOUS
 from elysium.curation.sources.tasks import VideoTask
+from elysium.data.transfer import FetchError
 from elysium.errors import ElysiumError, UsageError
 from elysium.pipeline.workspace import digest_of, write_atomic
 
@@ -82,7 +84,13 @@ class TaskList:
 
 
 def curate(
-    root: Path, settings: Settings, listing: Listing, *, digest: str, share: tuple[int, int] = (0, 1)
+    root: Path,
+    settings: Settings,
+    listing: Listing,
+    *,
+    digest: str,
+    share: tuple[int, int] = (0, 1),
+    retry_failed: bool = False,
 ) -> dict[str, Any] | None:
     """Does what is left to do of a curation, and makes the data set if all shards are there then.
 
@@ -91,6 +99,7 @@ def curate(
         settings: Of the whole run.
         listing: The source.
         digest: Of the listing.
+        retry_failed: Fetches again what could not be fetched.
         share: Which of how many machines this is: it does every shard whose number leaves that remainder.
 
     Returns:
@@ -109,10 +118,20 @@ def curate(
     with _alone(root, index, count):
         own = range(index, listing.num_shards, count)
         todo = [shard for shard in own if not store.is_whole(shard)]
+        if retry_failed:
+            job = Job(settings, store, listing, ())
+            again = [shard for shard in own if shard not in todo and store.reopen(shard, job.blocks(shard))]
+            todo = sorted([*todo, *again])
         if len(todo) < len(own):
             logger.info("going on: %d of %d shards are finished", len(own) - len(todo), len(own))
         progress = _Progress(sum(len(listing.shard(shard)) for shard in todo) if len(todo) < 1000 else None)
-        run_job(Job(settings, store, listing, todo), progress)
+        try:
+            run_job(Job(settings, store, listing, todo), progress)
+        except FetchError:
+            # What was noted of the last videos before it may be the same trouble, and none of theirs.
+            for shard in todo:
+                store.forget(shard, SUSPICIOUS)
+            raise
     missing = [shard for shard in range(listing.num_shards) if store.manifest(shard) is None]
     if missing:
         logger.info(

@@ -25,11 +25,13 @@ _PAPER = 9.8  # GPU-seconds a kept pair (PROTOCOL §6)
 _TRIAL = "dry-run"
 
 
-def run(root: Path, settings: Settings, share: tuple[int, int] = (0, 1)) -> dict[str, Any] | None:
+def run(
+    root: Path, settings: Settings, share: tuple[int, int] = (0, 1), *, retry_failed: bool = False
+) -> dict[str, Any] | None:
     """Does what is left to do of a curation of `settings.ingest.source`; see `curation.curate`."""
     check_names(settings.curate)
     listing = make_listing(settings.ingest, root, shard_videos=settings.curate.shard_videos)
-    return curate(root, settings, listing, digest=listing.digest, share=share)
+    return curate(root, settings, listing, digest=listing.digest, share=share, retry_failed=retry_failed)
 
 
 def estimate(root: Path, settings: Settings, num_videos: int, price: float | None = None) -> dict[str, Any]:

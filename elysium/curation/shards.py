@@ -17,7 +17,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from elysium.curation.blocks import Block
 from elysium.curation.dataset.media import media_place
 from elysium.curation.evidence import VideoRow
 from elysium.curation.outcome import Reject
-from elysium.curation.results import LedgerRow, ledger_row, records_of, rejects_of
+from elysium.curation.results import LedgerRow, failed_stage, ledger_row, records_of, rejects_of
 from elysium.curation.sources.tasks import VideoTask
 from elysium.curation.summary import Counts
 from elysium.curation.tables import LEDGER, RECORDS, REJECTS, read_rows, write_rows
@@ -171,6 +171,24 @@ class ShardStore:
             return None
         return rows
 
+    def reopen(self, shard: int, blocks: Sequence[Block]) -> bool:
+        """Takes a published shard back into work if a video of it could not be fetched; its other blocks stay done."""
+        rows = list(self.evidence(shard))
+        if not any(_not_fetched(row) for row in rows):
+            return False
+        for block in blocks:
+            own, rows = rows[: len(block.tasks)], rows[len(block.tasks) :]
+            if not any(_not_fetched(row) for row in own):
+                self.write_block(block, own)
+        self.folder(shard).rename(self._unpublished(shard))
+        return True
+
+    def forget(self, shard: int, kinds: Container[str]) -> None:
+        """Removes blocks of an unfinished shard in which fetching failed in one of some ways: they are done again."""
+        for path, rows in self.unfinished_blocks(shard):
+            if any(_not_fetched(row) and row.kind in kinds for row in rows):
+                path.unlink()
+
     def publish(self, shard: int, tasks: Sequence[VideoTask], rows: Sequence[VideoRow]) -> ShardManifest:
         """Makes a shard's tables and puts them and its frames in their place.
 
@@ -296,6 +314,10 @@ class ShardStore:
 
     def _block(self, block: Block) -> Path:
         return self.work(block.shard) / f"{block.number:03d}.json"
+
+
+def _not_fetched(row: VideoRow) -> bool:
+    return bool(row.error) and failed_stage(row) == "fetch"
 
 
 def media_entry(files: Sequence[Path], *, checksum: bool = True) -> MediaEntry:

@@ -35,7 +35,7 @@ def test_a_finished_run_is_found_and_summed_up(finished, capsys):
 def test_status_shows_the_funnel(finished, capsys):
     assert cli.run(["curate", "status", str(finished[1])]) == 0
     shown = capsys.readouterr().out
-    assert "done: 2 of 2 clips" in shown
+    assert "done: 2 of 2 videos, 1 of 1 shards" in shown
     assert "not_found_first 1" in shown
 
 
@@ -43,11 +43,54 @@ def test_status_of_a_run_in_the_middle(finished, tmp_path, capsys):
     import shutil
 
     shutil.copytree(finished[1], tmp_path / "run")
-    parts = tmp_path / "run" / ".partial" / "curate" / "parts"
-    parts.mkdir(parents=True)
-    (parts / "one.json").touch()
+    (tmp_path / "run" / "tracks" / "stats.json").unlink()
     assert cli.run(["curate", "status", str(tmp_path / "run"), "--json"]) == 0
-    assert last_json(capsys) == {"state": "running", "clips_done": 1, "clips": 2, "stats": None}
+    shown = last_json(capsys)
+    assert (shown["state"], shown["videos_done"], shown["videos"]) == ("stopped", 2, 2)
+
+
+def test_damage_is_found_by_verifying(finished, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(finished[1], tmp_path / "run")
+    assert cli.run(["curate", "status", str(tmp_path / "run"), "--verify"]) == 0
+    table = tmp_path / "run" / "tracks" / "shards" / "00000" / "ledger.parquet"
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    assert cli.run(["curate", "status", str(tmp_path / "run"), "--verify"]) == 1
+    assert "ledger.parquet is missing or not what was written" in capsys.readouterr().err
+
+
+def test_a_trial_estimates_the_whole_and_leaves_the_run_untouched(finished, capsys, tmp_path):
+    command = ["curate", "run", "--source", str(finished[0]), "--output", str(tmp_path), "--dry-run", "1"]
+    assert cli.run([*command, "--price", "2", "--json"]) == 0
+    shown = last_json(capsys)
+    assert (shown["videos_tried"], shown["videos"], shown["outcomes"]) == (1, 2, {"rejected": 1})
+    assert shown["whole"]["hours"] == pytest.approx(shown["seconds"] * 2 / 3600, abs=1e-3)
+    assert not (tmp_path / "tracks" / "plan.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["chunk", "decode", "ground", "track", "filters"])
+def test_every_stage_can_be_replayed_and_gives_what_it_gave(finished, stage, capsys):
+    assert cli.run(["curate", "replay", stage, str(finished[1]), "--json"]) == 0
+    shown = last_json(capsys)
+    assert shown["compared"] == shown["same"]
+    assert shown["compared"] > 0 or stage == "track"  # nothing was found that could be followed
+
+
+def test_replaying_filters_tells_what_would_have_gone_on(finished, capsys):
+    command = ["curate", "replay", "filters", str(finished[1]), "--set", "curate.filters=['-vocabulary']"]
+    assert cli.run([*command, "--show", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "clip2_000 'a red ring': unknown_object at vocabulary -> not_found_first at first_frame" in shown
+
+
+def test_a_picture_shows_the_way(finished, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "clip1.png"
+    assert cli.run(["curate", "explain", str(finished[1]), "clip1", "--picture", str(path)]) == 0
+    with Image.open(path) as image:
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 100
 
 
 def test_explain_tells_a_clip_s_way(finished, capsys):
@@ -67,4 +110,4 @@ def test_explain_names_the_nearest_clip(finished, capsys):
 
 def test_a_folder_without_clips_is_told_so(tmp_path, capsys):
     assert cli.run(["curate", "status", str(tmp_path)]) == 1
-    assert "no raw clips" in capsys.readouterr().err
+    assert "holds no curation" in capsys.readouterr().err

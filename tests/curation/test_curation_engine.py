@@ -200,3 +200,40 @@ def test_what_runs_ahead_hands_its_error_on():
 
     with pytest.raises(UsageError, match="no such part"):
         list(ahead(failing(), 1))
+
+
+def test_what_could_not_be_fetched_is_fetched_again_on_request(begin, source, undisturbed, tmp_path):
+    begin(tmp_path)
+    late = source / "clips" / "none.mp4"
+    changed = (tmp_path / "shards" / "00000" / "ledger.parquet").stat().st_mtime_ns
+    late.write_bytes((source / "clips" / "sim-3.mp4").read_bytes())
+    try:
+        assert begin(tmp_path)["failures"] == {"missing": 1, "unreadable": 1}
+        # Its bytes are not those that the source states, but they are there.
+        assert curate_again(tmp_path, source)["failures"] == {"checksum": 1, "unreadable": 1}
+    finally:
+        late.unlink()
+    assert (tmp_path / "shards" / "00000" / "ledger.parquet").stat().st_mtime_ns == changed
+
+
+def curate_again(folder, source):
+    settings = load_settings("nano", SMALL)
+    listing = list_raw(source, settings.curate)
+    return curate(folder, settings, listing, digest=listing.digest, retry_failed=True)
+
+
+def test_trouble_with_the_source_marks_nothing_as_failed(begin, source, undisturbed, tmp_path, monkeypatch):
+    from elysium.curation import fetcher
+    from elysium.data.transfer import FetchError
+
+    def refused(task, folder, settings):
+        raise FetchError("503 Slow Down", kind="throttled")
+
+    monkeypatch.setattr(fetcher, "fetch_video", refused)
+    with pytest.raises(FetchError, match="2 videos in a row"):
+        begin(tmp_path, "ingest.max_failures_in_a_row=2")
+    assert not list(tmp_path.glob("work/*/*.json"))
+    monkeypatch.undo()
+    begin(tmp_path)
+    ours, theirs = content(tmp_path), content(undisturbed[0])
+    assert {name for name in theirs if ours.get(name) != theirs[name]} == set()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from heapq import nsmallest
 from pathlib import Path
 
-from elysium.curation.dataset.pages import asset, data_uri, facts, render, shortened
+from elysium.curation.dataset.pages import asset, data_uri, facts, render
 from elysium.curation.dataset.strips import draw_strip, strip_times
 from elysium.data.records import Split, TrackRecord
 from elysium.data.track_set import TrackSet
@@ -44,7 +44,7 @@ def write_contact_sheet(
     page = render(
         "contact_sheet.html.j2",
         style=asset("sheet.css"),
-        title=shortened(root),
+        title="the data set",
         cards=cards,
         counts={split: len(one) for split, one in zip(splits, sets, strict=True)},
         seed=seed,

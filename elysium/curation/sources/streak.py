@@ -7,7 +7,7 @@ import threading
 from elysium.data.transfer import FetchError, Kind
 
 # A list may well hold a stretch of videos that are gone, too large or wrong; these say that a server is in trouble.
-_SUSPICIOUS: frozenset[Kind] = frozenset({"throttled", "transfer", "unreachable", "denied"})
+SUSPICIOUS: frozenset[Kind] = frozenset({"throttled", "transfer", "unreachable", "denied"})
 
 
 class FailureStreak:
@@ -45,8 +45,8 @@ class FailureStreak:
                 self._length = 0
                 return
             # What is wrong with one video says nothing about its server.
-            self._length += error.kind in _SUSPICIOUS
-            if error.kind not in _SUSPICIOUS or self._length < self._most:
+            self._length += error.kind in SUSPICIOUS
+            if error.kind not in SUSPICIOUS or self._length < self._most:
                 return
         raise FetchError(
             f"{self._length} videos in a row could not be fetched, the last: {error}; see what is wrong with the "
