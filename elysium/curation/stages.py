@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elysium.config import CurateSettings
 from elysium.curation.filters.base import ChunkSubject, FoundSubject, TrackSubject, Verdict
@@ -19,6 +19,7 @@ _STAGES: dict[str, Stage] = {
     "drift": "drift",
     "agreement_middle": "agreement",
     "agreement_last": "agreement",
+    "agreement": "agreement",
     "tiny_box": "size",
     "full_box": "size",
     "one_expression": "agreement",
@@ -136,7 +137,7 @@ def _found(
     last = _detect(frames[-1], [text for text in subjects if text not in missing], parts)
     found = []
     for text, subject in subjects.items():
-        later = FoundSubject(subject.chunk, subject.first, middle[text], last.get(text), subject.others)
+        later = replace(subject, middle=middle[text], last=last.get(text))
         verdict = _first_no(run_filters("later", later, settings))
         if verdict is not None:
             verdicts[text] = _rejection("grounding", verdict)
