@@ -36,3 +36,20 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
         return command
 
     return add
+
+
+class ShardOption(click.ParamType):  # type: ignore[type-arg] # generic only in newer releases
+    """`INDEX/COUNT`, with INDEX from 0."""
+
+    name = "shard"
+
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Returns index and count."""
+        if isinstance(value, tuple):
+            return value
+        index, sign, count = value.partition("/")
+        if not (sign and index.isdigit() and count.isdigit() and int(index) < int(count)):
+            self.fail(f"{value!r} is no INDEX/COUNT, e.g. 0/4 to 3/4", param, ctx)
+        return int(index), int(count)

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from elysium.config.curation import CurateSettings
+from elysium.config.engine import EngineSettings
 from elysium.config.model import LlmSettings, ModelSettings, VisionSettings
 from elysium.config.section import Section
 from elysium.config.training import PHASES, Part, PhaseSettings, Schedule, TailSettings, TowerSettings, TrainingSettings
@@ -21,6 +22,7 @@ __all__ = [
     "PHASES",
     "CheckpointSettings",
     "CurateSettings",
+    "EngineSettings",
     "EvaluateSettings",
     "IngestSettings",
     "LlmSettings",
@@ -50,7 +52,9 @@ class IngestSettings(Section):
     """Where raw clips come from, and how many simulated ones the built-in source makes."""
 
     source: str = Field(
-        "builtin", description="`builtin`, a folder, a CSV/JSONL of path-or-URL and caption, or s3://bucket/prefix"
+        "builtin",
+        description="`builtin`, a folder, a CSV/JSONL (or .gz) of path-or-URL and caption, a raw artifact's folder, or "
+        "s3://bucket/prefix",
     )
     num_simulated_train: int = Field(96, ge=0)
     num_simulated_evaluation: int = Field(24, ge=0)
@@ -59,6 +63,12 @@ class IngestSettings(Section):
     s3_endpoint: str | None = Field(None, description="URL of an S3 server; None is AWS")
     max_clip_mib: int = Field(512, ge=1, description="a clip larger than this is refused")
     allow_private_hosts: bool = Field(False, description="lets URLs point to private addresses")
+    retries: int = Field(5, ge=0, description="further attempts at a transfer that failed in a way that passes")
+    retry_seconds: float = Field(120, ge=0, description="after the first failure, within which an attempt may begin")
+    transfer_seconds: float = Field(600, ge=0, description="that one file may take in all; 0 sets no limit")
+    max_failures_in_a_row: int = Field(
+        20, ge=1, description="videos whose servers fail one after the other, after which the run stops"
+    )
 
 
 class RawQualitySettings(Section):
@@ -149,6 +159,7 @@ class Settings(Section):
     ingest: IngestSettings = IngestSettings()
     validate_raw: RawQualitySettings = RawQualitySettings()
     curate: CurateSettings = CurateSettings()
+    engine: EngineSettings = EngineSettings()
     validate_tracks: TrackQualitySettings = TrackQualitySettings()
     snapshot: SnapshotSettings = SnapshotSettings()
     model: ModelSettings = ModelSettings()

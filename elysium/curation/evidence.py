@@ -56,6 +56,7 @@ class CandidateRow(Row):
 
     Attributes:
         text: The chunk's text.
+        known: Whether the grounder could find such an object at all.
         first: Detections on the first frame; None if they were not asked for, because a filter said no before.
         middle: On the middle frame.
         last: On the last frame.
@@ -64,6 +65,7 @@ class CandidateRow(Row):
     """
 
     text: str
+    known: bool = True
     first: list[FoundRow] | None = None
     middle: list[FoundRow] | None = None
     last: list[FoundRow] | None = None
@@ -86,7 +88,8 @@ class PieceRow(Row):
         indices: Source frame numbers, in time order.
         timestamps: Presentation times in seconds, one a frame.
         size: `(width, height)` of the frames that the models saw.
-        looks: Perceptual hashes of some frames, 32 hexadecimal digits each, for finding near-duplicates.
+        looks: Perceptual hashes of some frames, 32 hexadecimal digits each, for finding near-duplicates; of pieces of
+            which something was kept.
         verdicts: Of the filters that look at the piece alone.
         candidates: Empty if one of those said no.
         stored: `(width, height)` of the frames that were stored; None if nothing was kept.
@@ -111,6 +114,7 @@ class VideoRow(Row):
         id: The video's id in the source.
         caption: Its caption.
         sha256: Of the file's bytes; empty if it was never fetched.
+        decoder: Name and version of what decoded it; empty if it was never fetched.
         verdicts: Of the filters of captions.
         chunks: Noun chunks of the caption.
         num_shots: Shots between scene cuts.
@@ -122,6 +126,7 @@ class VideoRow(Row):
     id: str
     caption: str
     sha256: str = ""
+    decoder: str = ""
     verdicts: list[VerdictRow] = []
     chunks: list[ChunkRow] = []
     num_shots: int = 0

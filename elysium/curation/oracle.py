@@ -16,25 +16,22 @@ from pydantic import ValidationError
 
 from elysium.boxes import iou
 from elysium.curation.protocols import Detection, Frame, Track
-from elysium.data.records import AnnotatedObject, ClipAnnotations, RawClip
+from elysium.data.records import AnnotatedObject, ClipAnnotations
 from elysium.errors import ElysiumError
 
 Value = TypeVar("Value")
 
 
-def read_annotations(clip: RawClip, folder: Path) -> ClipAnnotations:
+def read_annotations(clip_id: str, path: Path) -> ClipAnnotations:
     """Returns a clip's annotations.
 
     Raises:
-        ElysiumError: If the clip has none, or the file cannot be read as such.
+        ElysiumError: If the file cannot be read as such.
     """
-    if clip.annotations is None:
-        raise ElysiumError(f"clip {clip.id} has no annotations: name another grounder and tracker")
-    path = folder / clip.annotations
     try:
         return ClipAnnotations.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValidationError, ValueError) as error:
-        raise ElysiumError(f"the annotations of clip {clip.id} cannot be read: {str(error).splitlines()[0]}") from error
+        raise ElysiumError(f"the annotations of clip {clip_id} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 class AnnotationsGrounder:

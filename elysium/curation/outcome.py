@@ -6,21 +6,41 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from elysium.data.records import TrackRecord
+Stage = Literal[
+    "fetch",
+    "decode",
+    "models",
+    "caption",
+    "chunk",
+    "shots",
+    "grounding",
+    "tracking",
+    "drift",
+    "agreement",
+    "size",
+    "kept",
+    "dataset",
+]
 
-Stage = Literal["decode", "shots", "chunk", "grounding", "tracking", "drift", "agreement", "size"]
-
-# In the order a candidate passes them, and what each asks, for people.
+# In the order a video and its candidates pass them, and what each asks, for people.
 STAGES: dict[Stage, str] = {
-    "decode": "the clip can be read",
-    "shots": "the shot is long enough",
+    "fetch": "the video can be had",
+    "decode": "it can be read to its end",
+    "models": "the parts work on it",
+    "caption": "there is a caption, in English",
     "chunk": "the noun names one visible thing",
+    "shots": "the piece is long enough and shows a scene that moves",
     "grounding": "found on first, middle and last frame, once and only once on the first",
     "tracking": "followed with confidence on every frame",
     "drift": "the box never jumps",
     "agreement": "track and grounding agree on middle and last frame",
-    "size": "the box is large enough on every frame",
+    "size": "the box is neither tiny nor the whole frame",
+    "kept": "no other expression is for the same object",
+    "dataset": "no other video of the data set looks the same",
 }
+
+# A candidate is dropped at one of these; before them a video, a word of its caption or a whole piece was.
+CANDIDATE_STAGES: tuple[Stage, ...] = ("grounding", "tracking", "drift", "agreement", "size", "kept", "dataset")
 
 
 class Reject(BaseModel):
@@ -30,7 +50,8 @@ class Reject(BaseModel):
         clip: The raw clip's id.
         shot: The frame sequence's id, as records name it in `vid`; None where the whole clip or caption is meant.
         expression: The noun chunk; None where no single one is meant.
-        stage: Which filter dropped it.
+        stage: Where it was dropped.
+        filter: The name of the filter that did; empty where none did.
         reason: What was wrong, one of few words.
         value: The number that decided.
         threshold: The bound it missed.
@@ -43,29 +64,8 @@ class Reject(BaseModel):
     shot: str | None
     expression: str | None
     stage: Stage
+    filter: str = ""
     reason: str
     value: float | None
     threshold: float | None
     detail: str = ""
-
-
-class ClipOutcome(BaseModel):
-    """All that curation found in one clip.
-
-    Attributes:
-        clip: The raw clip's id.
-        num_shots: Shots between scene cuts.
-        num_pieces: Frame sequences that were searched.
-        num_chunks: Noun chunks of the caption.
-        records: What was kept, in the order of frame sequences and chunks.
-        rejects: What was dropped, in the order of stages.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    clip: str
-    num_shots: int
-    num_pieces: int
-    num_chunks: int
-    records: list[TrackRecord]
-    rejects: list[Reject]

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from elysium.config import CurateSettings
 from elysium.curation.protocols import Chunker, Grounder, Tracker
-from elysium.data.records import RawClip
 from elysium.errors import UsageError
 
 # Name to `module:factory`, imported when used. A factory takes the settings; what it returns serves every clip.
-CHUNKERS: dict[str, str] = {"spacy-rules": "elysium.curation.chunking:rules_chunker"}
-GROUNDERS: dict[str, str] = {"opencv": "elysium.curation.grounding:opencv_grounder"}
-TRACKERS: dict[str, str] = {"csrt": "elysium.curation.tracking:csrt_tracker"}
+CHUNKERS: dict[str, str] = {
+    "spacy": "elysium.curation.language.spacy_model:spacy_chunker",
+    "spacy-rules": "elysium.curation.language.chunking:rules_chunker",
+}
+GROUNDERS: dict[str, str] = {
+    "grounding-dino": "elysium.curation.models.parts:grounding_dino_grounder",
+    "opencv": "elysium.curation.grounding:opencv_grounder",
+}
+TRACKERS: dict[str, str] = {
+    "command": "elysium.curation.models.parts:command_tracker",
+    "csrt": "elysium.curation.tracking:csrt_tracker",
+    "sam2": "elysium.curation.models.parts:sam2_tracker",
+}
+# Parts that need more than their code: name to what raises `UsageError` if it is not there, before work starts.
+CHECKS: dict[str, str] = {"spacy": "elysium.curation.language.spacy_model:check_model"}
 _OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a factory of the user's own
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The implementations that work on one clip."""
-
-    chunker: Chunker
-    grounder: Grounder
-    tracker: Tracker
 
 
 class PartsShelf:
@@ -38,6 +38,10 @@ class PartsShelf:
     """
 
     def __init__(self, settings: CurateSettings) -> None:
+        """Makes nothing yet, but holds OpenCV to one thread: with more, the last bits of what it finds differ."""
+        import cv2
+
+        cv2.setNumThreads(1)
         self.settings = settings
         self._made: dict[str, Any] = {}
 
@@ -59,23 +63,13 @@ class PartsShelf:
         tracker: Tracker = self._part("tracker", self.settings.tracker, TRACKERS)
         return tracker
 
-    def parts_for(self, clip: RawClip, folder: Path) -> Parts:
-        """Returns the parts for a clip: those that the settings name, but the oracle where the clip is annotated.
-
-        Args:
-            clip: The clip.
-            folder: What the clip's paths are relative to.
+    def make_all(self) -> None:
+        """Makes every part, so that what is missing is told before work starts.
 
         Raises:
-            UsageError: If a name is not registered; the message lists the names.
-            ElysiumError: If the clip's annotations cannot be read.
+            UsageError: If a part does not exist, or cannot be made.
         """
-        if clip.annotations is None:
-            return Parts(self.chunker, self.grounder, self.tracker)
-        from elysium.curation.oracle import AnnotationsGrounder, AnnotationsTracker, read_annotations
-
-        annotations = read_annotations(clip, folder)
-        return Parts(self.chunker, AnnotationsGrounder(annotations), AnnotationsTracker(annotations))
+        _ = self.chunker, self.grounder, self.tracker
 
     def _part(self, kind: str, name: str, table: Mapping[str, str]) -> Any:
         if kind not in self._made:
@@ -85,13 +79,16 @@ class PartsShelf:
 
 
 def check_names(settings: CurateSettings) -> None:
-    """Raises `UsageError` if the settings name a part that does not exist; imports nothing."""
+    """Raises `UsageError` if the settings name a part that does not exist or lacks what it needs; imports no part."""
     for kind, name, table in (
         ("chunker", settings.chunker, CHUNKERS),
         ("grounder", settings.grounder, GROUNDERS),
         ("tracker", settings.tracker, TRACKERS),
     ):
         _reference(kind, name, table)
+        if name in table and name in CHECKS:
+            module, _, function = CHECKS[name].partition(":")
+            getattr(import_module(module), function)(settings)
 
 
 def _reference(kind: str, name: str, table: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elysium.data.limits import Limits, VideoError
+from elysium.data.limits import Limits, NoVideoError, VideoError
 from elysium.data.pictures import over_black
 from elysium.data.seeking import keyframe_before, seek
 from elysium.data.truncation import missing_bytes
@@ -54,15 +54,31 @@ class DecodedFrame:
     timestamp: float
     frame: Any
 
-    def image(self) -> Image:
-        """Returns the pixels, shape `(height, width, 3)`, uint8, RGB, upright."""
-        parts = self.frame.format
+    def image(self, longest: int | None = None) -> Image:
+        """Returns the pixels, shape `(height, width, 3)`, uint8, RGB, upright.
+
+        Args:
+            longest: Scales a frame down whose longer side exceeds so many pixels, as it is converted; None never does.
+        """
+        parts, size = self.frame.format, _fitted(self.frame.width, self.frame.height, longest)
         if parts.has_palette or any(component.is_alpha for component in parts.components):
-            pixels = over_black(self.frame.to_ndarray(format="rgba"))
+            pixels = over_black(self.frame.to_ndarray(format="rgba", **size))
         else:
-            pixels = self.frame.to_ndarray(format="rgb24")
+            pixels = self.frame.to_ndarray(format="rgb24", **size)
         quarters = round(self.frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
+
+
+def _fitted(width: int, height: int, longest: int | None) -> dict[str, Any]:
+    """Returns the arguments that make PyAV scale a frame; none where it is small enough."""
+    if longest is None or max(width, height) <= longest:
+        return {}
+    factor = longest / max(width, height)
+    return {
+        "width": max(1, round(width * factor)),
+        "height": max(1, round(height * factor)),
+        "interpolation": "AREA",
+    }
 
 
 class FrameReader:
@@ -123,7 +139,7 @@ class FrameReader:
                 raise VideoError(f"{self._name}: frame {count} is damaged")
             too_large = 0
             self._limits.check_size(frame.width, frame.height, f"{self._name}: frame {count}")
-            timestamp = float(frame.time if frame.time is not None else count / rate)
+            timestamp = self._time_of(frame, count / rate)
             began = timestamp if began is None else began
             decoded_bytes += 3 * frame.width * frame.height
             if not self._tolerant:
@@ -172,6 +188,12 @@ class FrameReader:
         for frame in frames:
             if before is None or (frame.pts is not None and frame.pts < before):
                 yield frame
+
+    def _time_of(self, frame: Any, otherwise: float) -> float:
+        """Returns a frame's presentation time; one that was drained from the decoder knows no unit of time itself."""
+        if frame.pts is None:
+            return otherwise
+        return float(frame.pts * (frame.time_base or self._stream.time_base))
 
     def _check_codec(self, count: int) -> None:
         """Says so if the decoder gave up because of the size, or may have."""
@@ -299,7 +321,7 @@ def video_stream(container: Any, name: str, limits: Limits) -> Any:
             limits.check_size(stream.width, stream.height, name)
             return stream
     sound = "only sound" if container.streams.audio else "no video stream"
-    raise VideoError(f"{name} holds {sound}{' and a cover picture' if pictures else ''}; a video stream is needed")
+    raise NoVideoError(f"{name} holds {sound}{' and a cover picture' if pictures else ''}; a video stream is needed")
 
 
 def frame_rate(stream: Any) -> float:

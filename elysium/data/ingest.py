@@ -12,33 +12,29 @@ A clip is written down in a journal as soon as it is whole; a run that was kille
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elysium.config import IngestSettings
 from elysium.data.assemble import assemble
-from elysium.data.records import ClipAnnotations, RawClip, Split, write_jsonl
-from elysium.data.samples import SampleClip, sample_clips, seeds
-from elysium.data.simulator import SIMULATOR_VERSION, simulate
-from elysium.data.sources import VIDEO_SUFFIXES, ClipReference, list_clips
-from elysium.data.storage import FetchError, Storage, name_of, scheme_of, storage_for
-from elysium.data.video import write_video
-from elysium.errors import ElysiumError, UsageError
+from elysium.data.fetching import Fetcher, check_digest, suffix_of
+from elysium.data.records import RawClip, write_jsonl
+from elysium.data.samples import sample_clips
+from elysium.data.sources import BUILTIN, ClipReference, batched, list_clips
+from elysium.data.transfer import FetchError
+from elysium.errors import ElysiumError
 from elysium.pipeline.steps import StepContext, StepResult
-from elysium.pipeline.workspace import sha256, write_atomic
+from elysium.pipeline.workspace import sha256
 
 logger = logging.getLogger(__name__)
 
-BUILTIN = "builtin"
 _JOURNAL = ".journal.jsonl"
 _THREADS = 8  # transfers wait for the network, not for cores
 _BATCH = 256
-_SIMULATED_LICENCE = "Apache-2.0"
 
 
 class SkippedClip(BaseModel):
@@ -139,76 +135,44 @@ class Journal:
 
 
 def _take_in(settings: IngestSettings, journal: Journal, skipped: list[SkippedClip]) -> Iterator[RawClip]:
-    """Yields every clip of the source that could be had, in a stable order."""
-    if settings.source != BUILTIN:
-        yield from _fetch_all(list_clips(settings), settings, journal, skipped)
-        return
-    samples = sample_clips()
-    assemble(samples)
-    yield from _fetch_all([_sample_reference(sample) for sample in samples], settings, journal, skipped)
-    yield from _simulate_all(settings, journal)
-
-
-def _fetch_all(
-    references: Sequence[ClipReference], settings: IngestSettings, journal: Journal, skipped: list[SkippedClip]
-) -> Iterator[RawClip]:
-    """Yields the clips that could be brought here, in the references' order; the others go to `skipped`."""
-    storages: dict[str, Storage | UsageError] = {}
-    for reference in references:
-        scheme = scheme_of(reference.uri)
-        if scheme not in storages:
-            try:
-                storages[scheme] = storage_for(
-                    reference.uri,
-                    s3_endpoint=settings.s3_endpoint,
-                    allow_private_hosts=settings.allow_private_hosts,
-                )
-            except UsageError as error:
-                storages[scheme] = error
-    max_bytes = settings.max_clip_mib << 20
+    """Yields every clip of the source that could be had, in a stable order; the others go to `skipped`."""
+    if settings.source == BUILTIN:
+        assemble(sample_clips())
+    fetcher, number = Fetcher(settings), 0
 
     def fetch(reference: ClipReference) -> RawClip | SkippedClip:
         try:
-            return _fetch(reference, storages[scheme_of(reference.uri)], max_bytes, journal)
+            return _fetch(reference, fetcher, journal)
         except FetchError as error:
+            if error.scope == "run":
+                raise
             return SkippedClip(id=reference.id, source=reference.source, reason=str(error))
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(references), _BATCH):
-            for result in pool.map(fetch, references[start : start + _BATCH]):
+        for batch in batched(list_clips(settings), _BATCH):
+            for result in pool.map(fetch, batch):
                 if isinstance(result, SkippedClip):
                     logger.warning("skipped %s: %s", result.id, result.reason)
                     skipped.append(result)
                 else:
                     yield journal.add(result)
-            logger.info("%d of %d clips", min(start + _BATCH, len(references)), len(references))
+            number += len(batch)
+            logger.info("%d clips", number)
 
 
-def _fetch(reference: ClipReference, storage: Storage | UsageError, max_bytes: int, journal: Journal) -> RawClip:
+def _fetch(reference: ClipReference, fetcher: Fetcher, journal: Journal) -> RawClip:
     """Brings one clip here, unless an earlier attempt did.
 
     Raises:
         FetchError: If it cannot be taken in.
     """
-    if reference.problem is not None:
-        raise FetchError(reference.problem)
-    if isinstance(storage, UsageError):
-        raise FetchError(str(storage))
-    suffix = PurePosixPath(name_of(reference.uri)).suffix.lower()
-    path = f"clips/{reference.id}{suffix if suffix in VIDEO_SUFFIXES else '.mp4'}"
+    path, annotations = f"clips/{reference.id}{suffix_of(reference.uri)}", f"annotations/{reference.id}.json"
     known = journal.get(reference.id)
-    target = journal.folder / path
-    if known is None or known.path != path:
-        try:
-            storage.fetch(reference.uri, target, max_bytes)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise  # what is wrong with the output stops the step
-            raise FetchError(error.strerror or str(error)) from error
-    digest = known.sha256 if known is not None else sha256(target)
-    if reference.sha256 and digest != reference.sha256.lower():
-        target.unlink()
-        raise FetchError(f"the file's SHA-256 is {digest}, the source says {reference.sha256}")
+    if known is None or known.path != path or reference.problem is not None:
+        digest = fetcher.fetch(reference, journal.folder / path, journal.folder / annotations)
+    else:
+        digest = known.sha256
+        check_digest(reference, digest)
     return RawClip(
         id=reference.id,
         path=path,
@@ -216,6 +180,8 @@ def _fetch(reference: ClipReference, storage: Storage | UsageError, max_bytes: i
         source=reference.source,
         licence=reference.licence,
         sha256=digest,
+        split=reference.split,
+        annotations=annotations if reference.annotations is not None else None,
     )
 
 
@@ -226,56 +192,3 @@ def _sweep(folder: Path, clips: Sequence[RawClip]) -> None:
         for path in (folder / part).glob("*"):
             if path not in named:
                 path.unlink()
-
-
-def _sample_reference(sample: SampleClip) -> ClipReference:
-    return ClipReference(
-        id=sample.id,
-        uri=str(sample.path),
-        caption=sample.caption,
-        source=sample.source,
-        licence=sample.licence,
-        sha256=sample.sha256,
-    )
-
-
-def _simulate_all(settings: IngestSettings, journal: Journal) -> Iterator[RawClip]:
-    """Yields the simulated clips: training ones first, from seeds that evaluation never uses."""
-    known = seeds()
-    if known.simulator_version != SIMULATOR_VERSION:
-        raise ElysiumError(
-            f"the seeds file is of simulator version {known.simulator_version}, the simulator of {SIMULATOR_VERSION}"
-        )
-    plan: list[tuple[Split, range]] = [
-        ("train", known.train_seeds.take(settings.num_simulated_train)),
-        ("evaluation", known.evaluation_seeds.take(settings.num_simulated_evaluation)),
-    ]
-    for split, numbers in plan:
-        for seed in numbers:
-            clip_id = f"simulated-{seed:07d}"
-            yield journal.get(clip_id) or journal.add(_simulate(clip_id, seed, split, settings, journal.folder))
-        if numbers:
-            logger.info("%d simulated clips for %s", len(numbers), split)
-
-
-def _simulate(clip_id: str, seed: int, split: Split, settings: IngestSettings, folder: Path) -> RawClip:
-    clip = simulate(seed, settings.simulated_frames, settings.simulated_side)
-    path, annotations = f"clips/{clip_id}.mp4", f"annotations/{clip_id}.json"
-    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    write_video(folder / path, clip.frames, clip.frame_rate)
-    write_annotations(folder / annotations, clip.annotations)
-    return RawClip(
-        id=clip_id,
-        path=path,
-        caption=clip.caption,
-        source=f"simulator {SIMULATOR_VERSION} seed {seed}",
-        licence=_SIMULATED_LICENCE,
-        sha256=sha256(folder / path),
-        split=split,
-        annotations=annotations,
-    )
-
-
-def write_annotations(path: Path, annotations: ClipAnnotations) -> None:
-    """Writes a clip's annotation file."""
-    write_atomic(path, annotations.model_dump_json())

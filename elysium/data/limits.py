@@ -11,6 +11,23 @@ class VideoError(ElysiumError):
     """A file that is not a readable video, or a frame of it that cannot be decoded."""
 
 
+class NoVideoError(VideoError):
+    """A file without a stream of pictures that move."""
+
+
+class FrameSizeError(VideoError):
+    """Frames over the limit of pixels.
+
+    Args:
+        message: What is wrong.
+        pixels: Of one frame.
+    """
+
+    def __init__(self, message: str, pixels: int = 0) -> None:
+        super().__init__(message)
+        self.pixels = pixels
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much one video may ask of this machine: guards against small files that unfold into huge ones.
@@ -40,7 +57,8 @@ class Limits:
     def check_size(self, width: int, height: int, what: str) -> None:
         """Raises VideoError if a frame is too large; `what` begins the message."""
         if width * height > self.max_pixels:
-            raise VideoError(f"{what}: {width}x{height} pixels exceed the limit of {self.max_pixels} (--max-pixels)")
+            message = f"{what}: {width}x{height} pixels exceed the limit of {self.max_pixels} (--max-pixels)"
+            raise FrameSizeError(message, width * height)
 
 
 def flag(name: str) -> str:

@@ -145,9 +145,14 @@ def write_jsonl(path: Path, lines: Iterable[BaseModel]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for line in lines:
-            file.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")) + "\n")
+            file.write(to_line(line))
             count += 1
     return count
+
+
+def to_line(line: BaseModel) -> str:
+    """Returns one line of JSON, its end included; key order is the model's."""
+    return json.dumps(line.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def read_jsonl(path: Path, model: type[Line], *, allow_empty: bool = False) -> Iterator[Line]:

@@ -67,6 +67,16 @@ def simulate(seed: int, num_frames: int = 24, side: int = 128) -> SimulatedClip:
     return SimulatedClip(frames, _caption(scene), ClipAnnotations(objects=objects), FRAME_RATE)
 
 
+def simulated_caption(seed: int, num_frames: int = 24) -> str:
+    """Returns the caption of a seed's clip, without drawing it.
+
+    Example:
+        >>> simulated_caption(3, num_frames=4) == simulate(seed=3, num_frames=4, side=64).caption
+        True
+    """
+    return _caption(plan_scene(np.random.default_rng([SIMULATOR_VERSION, seed]), num_frames))
+
+
 def _annotate(actor: Actor, shares: FloatArray) -> AnnotatedObject:
     """Returns the actor's annotation; a box is None in frames where no pixel of it is inside."""
     boxes: list[tuple[float, float, float, float] | None] = []

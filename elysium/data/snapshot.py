@@ -3,7 +3,7 @@
 ```
 snapshot/data.dvc        DVC pointer to data/
 snapshot/lineage.json    version, counts, and what it was made from
-snapshot/data/           exactly train.jsonl, evaluation.jsonl, rejects.jsonl, stats.json and frames/
+snapshot/data/           exactly train.jsonl, evaluation.jsonl, rejects.jsonl, stats.json, and frames/ or clips/ or both
 ```
 """
 
@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from elysium.data.storage import scheme_of
+from elysium.data.stored_frames import count_stored
 from elysium.data.versions import push_folder, remote_location
 from elysium.errors import ElysiumError
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import read_manifest, write_atomic
 
-CONTENT = ("train.jsonl", "evaluation.jsonl", "rejects.jsonl", "stats.json", "frames")
+CONTENT = ("train.jsonl", "evaluation.jsonl", "rejects.jsonl", "stats.json")
+MEDIA = ("frames", "clips")  # what frames are stored in: one of them at least
 _LISTS = {"train": "train.jsonl", "evaluation": "evaluation.jsonl", "rejects": "rejects.jsonl"}
 
 
@@ -34,7 +36,8 @@ def run(context: StepContext) -> StepResult:
     """
     tracks, data = context.inputs["tracks"], context.output / "data"
     shutil.rmtree(data, ignore_errors=True)
-    for name in CONTENT:
+    media = [name for name in MEDIA if (tracks / name).exists()]
+    for name in (*CONTENT, *(media or MEDIA[:1])):
         if not (tracks / name).exists():
             raise ElysiumError(f"the tracks hold no {name}; run the step curate again")
         link_tree(tracks / name, data / name)
@@ -78,8 +81,8 @@ def _counts(data: Path) -> dict[str, int]:
     for name, file in _LISTS.items():
         with (data / file).open("rb") as lines:
             counts[name] = sum(1 for line in lines if line.strip())
-    files = [path for path in (data / "frames").rglob("*") if path.is_file()]
-    counts["frames"] = len(files)
+    files = [path for name in MEDIA for path in (data / name).rglob("*") if path.is_file()]
+    counts["frames"] = sum(count_stored(path) for path in files)
     counts["bytes"] = sum(path.stat().st_size for path in [*files, *(data / file for file in _LISTS.values())])
     return counts
 

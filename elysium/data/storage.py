@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import Protocol
 
-from elysium.errors import ElysiumError, UsageError
+from elysium.data.transfer import CHUNK, Arrival, FetchError, Patience, check_size, receive, whole_file
+from elysium.errors import UsageError
 
-CHUNK = 1 << 20
-
-
-class FetchError(ElysiumError):
-    """A file that could not be brought here; the message says why, without naming local folders."""
-
-
-class TooLargeError(FetchError):
-    """A file over the limit of bytes."""
-
-
-class PrivateAddressError(FetchError):
-    """A web address that leads into a private network."""
+_MOUNT_LOST = frozenset({errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV})
 
 
 @dataclass(frozen=True)
@@ -46,18 +36,29 @@ class Entry:
 class Storage(Protocol):
     """Where files come from: the seam between ingest and folders, object stores and web servers."""
 
-    def list_files(self, uri: str) -> list[Entry]:
-        """Returns all files below a folder or prefix, sorted by name.
+    def iterate_files(self, uri: str) -> Iterator[Entry]:
+        """Yields all files below a folder or prefix, in any order, few at a time in memory.
 
         Raises:
             UsageError: If `uri` does not exist or cannot be listed.
+            FetchError: If the server fails.
         """
 
-    def fetch(self, uri: str, target: Path, max_bytes: int) -> None:
-        """Copies one file to `target`, which appears only when it is whole.
+    def list_files(self, uri: str) -> list[Entry]:
+        """Returns what `iterate_files` yields, sorted by name."""
+
+    def fetch(self, uri: str, target: Path, max_bytes: int) -> str:
+        """Copies one file to `target`, which appears only when it is whole, and returns its SHA-256 in hex.
 
         Raises:
             FetchError: If the file is missing, empty, larger than `max_bytes`, not allowed, or the transfer failed.
+        """
+
+    def version(self, uri: str) -> str | None:
+        """Returns what changes when the file does; None if nothing tells.
+
+        Raises:
+            FetchError: If there is no such file.
         """
 
 
@@ -82,26 +83,38 @@ class WritableStorage(Storage, Protocol):
 class LocalStorage:
     """Files of this machine, named by path or `file://` URI."""
 
-    def list_files(self, uri: str) -> list[Entry]:
-        """Returns all files below a folder; hidden ones are left out."""
+    def iterate_files(self, uri: str) -> Iterator[Entry]:
+        """Yields all files below a folder; hidden ones are left out."""
         root = local_path(uri)
         if not root.is_dir():
             raise UsageError(f"{uri} is not a folder")
-        entries = []
-        for path in root.rglob("*"):
-            name = path.relative_to(root)
-            if path.is_file() and not any(part.startswith(".") for part in name.parts):
-                entries.append(Entry(str(path), name.as_posix(), path.stat().st_size))
-        return sorted(entries, key=lambda entry: entry.name)
+        for folder, subfolders, files in os.walk(root):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            for name in files:
+                path = Path(folder, name)
+                if not name.startswith(".") and path.is_file():
+                    yield Entry(str(path), path.relative_to(root).as_posix(), path.stat().st_size)
 
-    def fetch(self, uri: str, target: Path, max_bytes: int) -> None:
+    def list_files(self, uri: str) -> list[Entry]:
+        """Returns all files below a folder, sorted; hidden ones are left out."""
+        return sorted(self.iterate_files(uri), key=lambda entry: entry.name)
+
+    def fetch(self, uri: str, target: Path, max_bytes: int) -> str:
         """Copies one file."""
-        path = local_path(uri)
-        if not path.is_file():
-            raise FetchError("the file does not exist")
-        check_size(path.stat().st_size, max_bytes)
-        with whole_file(target) as file, path.open("rb") as source:
-            shutil.copyfileobj(source, file, CHUNK)
+
+        def once(arrival: Arrival) -> None:
+            for chunk in _chunks(uri, max_bytes):
+                arrival.write(chunk)
+
+        return receive(uri, target, max_bytes, Patience(retries=0), once)
+
+    def version(self, uri: str) -> str | None:
+        """Returns size and time of the last change."""
+        try:
+            found = local_path(uri).stat()
+        except OSError as error:
+            raise _unreadable(error) from error
+        return f"{found.st_size}-{found.st_mtime_ns}"
 
     def store(self, path: Path, uri: str) -> None:
         """Copies one file."""
@@ -119,88 +132,28 @@ class LocalStorage:
             raise FetchError(f"{uri} cannot be removed: {error.strerror or error}") from error
 
 
-class S3Storage:
-    """Objects named `s3://bucket/key`; credentials come from the environment, as boto3 finds them."""
-
-    def __init__(self, endpoint: str | None = None) -> None:
-        """Connects lazily.
-
-        Args:
-            endpoint: URL of the server; None is AWS.
-        """
-        self._endpoint = endpoint
-        self._client: Any = None
-
-    def list_files(self, uri: str) -> list[Entry]:
-        """Returns all objects whose key begins with the prefix and a slash."""
-        bucket, prefix = split_s3(uri)
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        entries = []
-        try:
-            for page in self._connect().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for item in page.get("Contents", []):
-                    if not item["Key"].endswith("/"):
-                        name = item["Key"].removeprefix(prefix)
-                        entries.append(Entry(f"s3://{bucket}/{item['Key']}", name, int(item["Size"])))
-        except self._errors() as error:
-            raise UsageError(f"{uri} cannot be listed: {error}") from error
-        return sorted(entries, key=lambda entry: entry.name)
-
-    def fetch(self, uri: str, target: Path, max_bytes: int) -> None:
-        """Downloads one object."""
-        bucket, key = split_s3(uri)
-        try:
-            answer = self._connect().get_object(Bucket=bucket, Key=key)
-            with answer["Body"] as body:  # also what is too large has to be closed
-                check_size(int(answer["ContentLength"]), max_bytes)
-                with whole_file(target) as file:
-                    copied = copy_limited(body.read, file, max_bytes)
-            check_whole(copied, int(answer["ContentLength"]), target)
-        except self._errors() as error:
-            raise FetchError(str(error)) from error
-
-    def store(self, path: Path, uri: str) -> None:
-        """Uploads one file, a large one in parts side by side."""
-        from boto3.exceptions import Boto3Error
-
-        bucket, key = split_s3(uri)
-        try:
-            self._connect().upload_file(str(path), bucket, key)
-        except (*self._errors(), Boto3Error) as error:
-            raise FetchError(f"{uri} cannot be written: {error}") from error
-
-    def remove(self, uri: str) -> None:
-        """Removes one object."""
-        bucket, key = split_s3(uri)
-        try:
-            self._connect().delete_object(Bucket=bucket, Key=key)
-        except self._errors() as error:
-            raise FetchError(f"{uri} cannot be removed: {error}") from error
-
-    def _connect(self) -> Any:
-        if self._client is None:
-            import boto3
-            from botocore.config import Config
-
-            config = Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 3, "mode": "standard"})
-            # A session of its own: boto3's shared one keeps the credentials it saw first.
-            self._client = boto3.Session().client("s3", endpoint_url=self._endpoint, config=config)
-        return self._client
-
-    @staticmethod
-    def _errors() -> tuple[type[Exception], ...]:
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-
-        return BotoCoreError, ClientError, HTTPClientError
+def sha256_in_place(uri: str, max_bytes: int) -> str:
+    """Returns the SHA-256 of a local file; errors as of `Storage.fetch`."""
+    digest = hashlib.sha256()
+    for chunk in _chunks(uri, max_bytes):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
-def storage_for(uri: str, *, s3_endpoint: str | None = None, allow_private_hosts: bool = False) -> Storage:
+def storage_for(
+    uri: str,
+    *,
+    s3_endpoint: str | None = None,
+    allow_private_hosts: bool = False,
+    patience: Patience | None = None,
+) -> Storage:
     """Returns the storage that a URI's scheme names.
 
     Args:
         uri: A path, or a URI with `file`, `http`, `https` or `s3`.
         s3_endpoint: URL of the S3 server; None is AWS.
         allow_private_hosts: Lets web addresses lead to private, loopback and link-local addresses.
+        patience: How often and how long a transfer is tried again; None takes the storage's own.
 
     Raises:
         UsageError: If the scheme is another one.
@@ -209,11 +162,13 @@ def storage_for(uri: str, *, s3_endpoint: str | None = None, allow_private_hosts
     if scheme in ("", "file"):
         return LocalStorage()
     if scheme == "s3":
-        return S3Storage(s3_endpoint)
+        from elysium.data.s3 import S3Storage
+
+        return S3Storage(s3_endpoint, patience)
     if scheme in ("http", "https"):
         from elysium.data.web import WebStorage
 
-        return WebStorage(allow_private_hosts=allow_private_hosts)
+        return WebStorage(allow_private_hosts=allow_private_hosts, patience=patience)
     raise UsageError(f"{uri} has the scheme {scheme!r}; a path, file://, http://, https:// or s3:// is needed")
 
 
@@ -230,6 +185,8 @@ def writable_storage(uri: str, *, s3_endpoint: str | None = None) -> WritableSto
             raise UsageError(f"{uri} cannot be made: {error.strerror or error}; name another folder") from error
         return LocalStorage()
     if scheme_of(uri) == "s3":
+        from elysium.data.s3 import S3Storage
+
         split_s3(uri)
         return S3Storage(s3_endpoint)
     raise UsageError(f"{uri} is nowhere to write to; a folder or s3://bucket/prefix is needed")
@@ -279,44 +236,33 @@ def name_of(uri: str) -> str:
     return PurePosixPath(uri).name
 
 
-def check_size(size: int, max_bytes: int) -> None:
-    """Raises FetchError if a file is empty or too large."""
-    if size == 0:
-        raise FetchError("the file is empty (0 bytes)")
-    if size > max_bytes:
-        message = f"{size / 2**20:.1f} MiB exceed the limit of {max_bytes / 2**20:g} MiB (ingest.max_clip_mib)"
-        raise TooLargeError(message)
-
-
-def check_whole(copied: int, expected: int, target: Path) -> None:
-    """Raises FetchError, and removes the file, if a transfer ended early."""
-    if copied != expected:
-        target.unlink(missing_ok=True)
-        raise FetchError(f"the transfer ended after {copied} of {expected} bytes")
-
-
-def copy_limited(read: Callable[[int], bytes], file: IO[bytes], max_bytes: int) -> int:
-    """Copies until `read` returns nothing, and returns the number of bytes.
+def _chunks(uri: str, max_bytes: int) -> Iterator[bytes]:
+    """Yields the bytes of a local file.
 
     Raises:
-        FetchError: As soon as more than `max_bytes` came.
+        FetchError: If it cannot be read, is empty or too large.
     """
-    copied = 0
-    while chunk := read(CHUNK):
-        copied += len(chunk)
-        check_size(copied, max_bytes)
-        file.write(chunk)
-    return copied
-
-
-@contextmanager
-def whole_file(target: Path) -> Iterator[IO[bytes]]:
-    """Opens a temporary file for writing that becomes `target` when the block ends well, and else disappears."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    path = local_path(uri)
     try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if path.exists() and not path.is_file():
+            raise FetchError("it is no file", kind="missing")
+        with path.open("rb") as file:
+            check_size(os.fstat(file.fileno()).st_size, max_bytes)
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise _unreadable(error) from error
+    except ValueError as error:  # a NUL in the name
+        raise FetchError("the file does not exist: its name is none", kind="missing") from error
+
+
+def _unreadable(error: OSError) -> FetchError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return FetchError("the file does not exist", kind="missing")
+    reason = error.strerror or str(error)
+    if isinstance(error, PermissionError):
+        return FetchError(f"the file may not be read: {reason}", kind="denied")
+    if error.errno in _MOUNT_LOST:
+        message = f"the file system is gone: {reason}; mount it and run the same command again"
+        return FetchError(message, kind="unreachable", scope="run")
+    return FetchError(f"the file cannot be read: {reason}")

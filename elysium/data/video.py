@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -155,7 +155,12 @@ def probe(path: str | Path) -> VideoInfo:
         return VideoInfo(width, height, rate, num_frames, duration, stream.codec_context.name)
 
 
-def write_video(path: str | Path, frames: Iterable[Image] | Image, frame_rate: float) -> None:
+def write_video(
+    path: str | Path,
+    frames: Iterable[Image] | Image,
+    frame_rate: float,
+    options: Mapping[str, str] = H264_OPTIONS,
+) -> None:
     """Writes an H.264 file that any browser plays; the same frames give the same bytes on the same machine.
 
     Args:
@@ -163,6 +168,7 @@ def write_video(path: str | Path, frames: Iterable[Image] | Image, frame_rate: f
         frames: Each of shape `(height, width, 3)`, uint8, RGB. H.264 in yuv420p has even sides: an odd one is made
             even by repeating its last row or column.
         frame_rate: Frames a second.
+        options: Of the encoder.
 
     Raises:
         ValueError: If there is no frame, or frames differ in shape or are not 8-bit RGB.
@@ -185,7 +191,7 @@ def write_video(path: str | Path, frames: Iterable[Image] | Image, frame_rate: f
                     stream = container.add_stream("libx264", rate=rate)
                     stream.width, stream.height = shape[1] + shape[1] % 2, shape[0] + shape[0] % 2
                     stream.pix_fmt = "yuv420p"
-                    stream.options = H264_OPTIONS
+                    stream.options = dict(options)
                 elif image.shape != shape:
                     raise ValueError(f"all frames need the first one's shape {shape}, got {image.shape}")
                 even = np.pad(image, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elysium.errors import UsageError
-from elysium.options import together
+from elysium.options import ShardOption, together
 
 if TYPE_CHECKING:
     from elysium.evaluation.tasks.answering import Judging
@@ -18,23 +18,6 @@ _PLACE = click.Path(path_type=Path, exists=True)
 _ANY_TEMPERATURE = "none"
 # Fields of `SetRequest` to the tasks that they mean something for.
 _FLAGS = {"name": "--dataset", "form": "--boxes", "missing": "--missing-videos", "judging": "--judge-model"}
-
-
-class ShardOption(click.ParamType):  # type: ignore[type-arg] # generic only in newer releases
-    """`INDEX/COUNT`, with INDEX from 0."""
-
-    name = "shard"
-
-    def convert(
-        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Returns index and count."""
-        if isinstance(value, tuple):
-            return value
-        index, sign, count = value.partition("/")
-        if not (sign and index.isdigit() and count.isdigit() and int(index) < int(count)):
-            self.fail(f"{value!r} is no INDEX/COUNT, e.g. 0/4 to 3/4", param, ctx)
-        return int(index), int(count)
 
 
 set_options = together(

@@ -28,7 +28,8 @@ from typing import Any
 
 from elysium.data.limits import Limits, VideoError
 from elysium.data.pictures import SUFFIXES, list_pictures, natural_key
-from elysium.data.storage import FetchError, PrivateAddressError, TooLargeError, name_of, scheme_of, storage_for
+from elysium.data.storage import name_of, scheme_of, storage_for
+from elysium.data.transfer import FetchError, PrivateAddressError, TooLargeError
 from elysium.errors import UsageError
 from elysium.inference import streams
 from elysium.inference.choice import ReadOptions

@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from elysium.data.records import TrackRecord
+from elysium.data.stored_frames import is_stored
 from elysium.errors import ElysiumError
 from elysium.pipeline.steps import StepContext, StepResult
 from elysium.quality.gate import Suite, check
@@ -118,7 +119,7 @@ def _row(text: str, line: str, split: str, folder: Path) -> dict[str, Any]:
     row["num_timestamps"] = _length(metadata.get("timestamps")) if metadata else None
     row["words"] = len(description.split()) if isinstance(description, str) else None
     if isinstance(frames, list):
-        row["frames_missing"] = sum(not (folder / str(name)).is_file() for name in frames)
+        row["frames_missing"] = sum(not is_stored(folder / str(name)) for name in frames)
     boxes = _boxes(content.get("box"))
     if boxes is not None:
         row["lowest"], row["highest"] = float(boxes.min()), float(boxes.max())

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from elysium.boxes import BoxCodec, FloatArray
 from elysium.config import PhaseSettings, TrainingSettings
 from elysium.config.training import OWN_TRACKS
 from elysium.data.records import TrackRecord, read_jsonl
 from elysium.data.sets.store import ROW_GROUP, SetReader
+from elysium.data.stored_frames import read_all_stored
 from elysium.errors import ElysiumError, UsageError
 from elysium.model.frames import resize_frame
 from elysium.training.camera import mean_background
@@ -153,7 +153,7 @@ class TrackSource:
     def frames(self, number: int, chosen: Sequence[int]) -> Frames:
         """Returns some of a record's frames."""
         names = self._records[number].frames
-        return np.stack([self._kept.take(names[frame], self._read) for frame in chosen])
+        return np.stack(self._kept.take([names[frame] for frame in chosen], self._read))
 
     def background(self, number: int) -> Frames:
         """Returns the mean of what the frames show outside of all objects' boxes."""
@@ -161,12 +161,12 @@ class TrackSource:
         boxes = np.array([self._things[sibling].boxes for sibling in siblings])
         return mean_background(self.frames(number, range(self.count(number))), boxes)
 
-    def _read(self, name: str) -> Frames:
+    def _read(self, names: Sequence[str]) -> list[Frames]:
         try:
-            with Image.open(self._folder / name) as image:
-                return resize_frame(image, self._side)
+            frames = read_all_stored([self._folder / name for name in names])
         except OSError as error:
-            raise ElysiumError(f"the frame {self._folder / name} cannot be read: {error}") from error
+            raise ElysiumError(f"a frame of {self._folder / names[0]} cannot be read: {error}") from error
+        return [resize_frame(frame, self._side) for frame in frames]
 
 
 class SetSource:
@@ -232,13 +232,15 @@ class _KeptFrames:
         self._held: OrderedDict[str, Frames] = OrderedDict()
         self._bytes = 0
 
-    def take(self, name: str, read: Callable[[str], Frames]) -> Frames:
-        found = self._held.get(name)
-        if found is not None:
+    def take(self, names: Sequence[str], read: Callable[[Sequence[str]], list[Frames]]) -> list[Frames]:
+        """Returns frames by name; those that are not here are read together: a clip of several is opened once."""
+        missing = [name for name in dict.fromkeys(names) if name not in self._held]
+        if missing:
+            self._held.update(zip(missing, fresh := read(missing), strict=True))
+            self._bytes += sum(frame.nbytes for frame in fresh)
+        for name in names:
             self._held.move_to_end(name)
-            return found
-        found = self._held[name] = read(name)
-        self._bytes += found.nbytes
+        found = [self._held[name] for name in names]
         while self._bytes > self._most and len(self._held) > 1:
             self._bytes -= self._held.popitem(last=False)[1].nbytes
         return found

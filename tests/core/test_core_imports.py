@@ -40,7 +40,7 @@ def plain_image(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("package", ["model", "data", "training", "inference"])
+@pytest.mark.parametrize("package", ["model", "data", "training", "inference", "curation.models"])
 def test_the_core_imports_without_anything_but_the_plain_image(package, plain_image, tmp_path):
     code = f"""
         import importlib, importlib.util, pkgutil

@@ -59,9 +59,12 @@ def raw(tmp_path_factory):
     (folder / "annotations").mkdir()
     clips = [add_simulated(folder, seed, split) for seed, split in ((3, "train"), (4, "train"), (5, "evaluation"))]
     (folder / "clips" / "broken.mp4").write_bytes(b"not a video" * 50)
-    clips.insert(1, RawClip(id="broken", path="clips/broken.mp4", caption="A man walks.", source="x", sha256="0" * 64))
+    clips.insert(1, RawClip(id="broken", path="clips/broken.mp4", caption="A man walks.", source="x", sha256=BROKEN))
     write_jsonl(folder / "manifest.jsonl", clips)
     return folder
+
+
+BROKEN = hashlib.sha256(b"not a video" * 50).hexdigest()
 
 
 def add_simulated(folder, seed, split, num_frames=6, side=96):

@@ -1,8 +1,8 @@
 import pytest
 
-from elysium.curation.chunking import RulesChunker
-from elysium.curation.lexicon import is_plural, lexicon, words
-from elysium.curation.stages import judge_chunks
+from elysium.curation.judging import all_passed, judge_chunks
+from elysium.curation.language.chunking import RulesChunker
+from elysium.curation.language.lexicon import is_plural, lexicon, words
 from elysium.data.simulator import simulate
 
 
@@ -64,22 +64,21 @@ def test_singular_nouns(noun):
         ("3 men", "plural_word"),
         ("a pair", "plural_word"),
         ("the wind", "virtual_word"),
-        ("no dog", "virtual_word"),
+        ("no dog", "negated"),
     ],
 )
-def test_words_that_name_no_single_visible_thing_are_dropped(chunker, caption, reason):
-    kept, dropped = judge_chunks(chunker.chunk(caption))
-    assert not kept
-    assert [(rejection.stage, rejection.reason) for _, rejection in dropped] == [("chunk", reason)]
+def test_words_that_name_no_single_visible_thing_are_dropped(chunker, settings, caption, reason):
+    (judged,) = judge_chunks(chunker.chunk(caption), settings)
+    assert [verdict.reason for verdict in judged.verdicts if not verdict.passed] == [reason]
 
 
-def test_a_wording_that_occurs_twice_is_searched_once(chunker):
-    kept, _ = judge_chunks(chunker.chunk("A man waits. A man walks."))
-    assert [chunk.text for chunk in kept] == ["a man"]
+def test_a_wording_that_occurs_twice_is_searched_once(chunker, settings):
+    judged = judge_chunks(chunker.chunk("A man waits. A man walks."), settings)
+    assert [chunk.text for chunk in judged if all_passed(chunk.verdicts)] == ["a man"]
 
 
-@pytest.mark.parametrize("name", ["virtual", "plural", "singular_s"])
-def test_word_lists_hold_single_lower_case_words_in_order(name):
+@pytest.mark.parametrize("name", ["virtual", "places", "mass", "bare", "plural", "singular_s", "names", "things"])
+def test_word_lists_hold_lower_case_words(name):
     found = words(name)
     assert len(found) > 30
     assert all(word == word.lower() and " " not in word for word in found)

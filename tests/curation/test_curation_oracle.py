@@ -60,23 +60,20 @@ def test_damaged_annotations_are_an_error_with_the_clip_s_name(tmp_path, content
     if content is not None:
         (tmp_path / "a.json").write_text(content)
     with pytest.raises(ElysiumError, match="annotations of clip c cannot be read"):
-        read_annotations(clip(annotations="a.json"), tmp_path)
+        read_annotations("c", tmp_path / "a.json")
 
 
-def test_annotated_clips_get_the_oracle_and_others_what_the_settings_name(tmp_path, settings):
-    (tmp_path / "a.json").write_text(ANNOTATIONS.model_dump_json())
-    annotated = PartsShelf(settings).parts_for(clip(annotations="a.json"), tmp_path)
-    ordinary = PartsShelf(settings).parts_for(clip(), tmp_path)
-    names = [type(part).__name__ for parts in (annotated, ordinary) for part in (parts.grounder, parts.tracker)]
-    assert names == ["AnnotationsGrounder", "AnnotationsTracker", "OpenCVGrounder", "CSRTTracker"]
+def test_parts_are_made_once(settings):
+    shelf = PartsShelf(settings)
+    assert [type(part).__name__ for part in (shelf.chunker, shelf.grounder, shelf.tracker)] == [
+        "RulesChunker",
+        "OpenCVGrounder",
+        "CSRTTracker",
+    ]
+    assert shelf.grounder is shelf.grounder
 
 
 @pytest.mark.parametrize("kind", ["chunker", "grounder", "tracker"])
 def test_a_part_that_does_not_exist_is_named_with_those_that_do(settings_with, kind):
     with pytest.raises(UsageError, match=rf"no {kind} 'nothing'; the {kind}s are"):
         check_names(settings_with(**{kind: "nothing"}))
-
-
-def test_the_oracle_needs_annotations(tmp_path):
-    with pytest.raises(ElysiumError, match="has no annotations"):
-        read_annotations(clip(), tmp_path)

@@ -1,8 +1,9 @@
 """Which real videos are held out: whole ones, the same ones whatever else there is."""
 
 import pytest
+from track_records import record
 
-from elysium.curation.splits import decide_splits
+from elysium.curation.splits import decide_splits, hold_out, split_of
 from elysium.data.records import RawClip
 from elysium.data.samples import sample_clips
 from elysium.errors import ElysiumError
@@ -66,3 +67,80 @@ def test_of_the_built_in_videos_the_one_that_can_be_tracked_is_held_out(settings
         pytest.skip(str(error))
     clips = [clip(sample.id, 0, sha256=sample.sha256) for sample in samples]
     assert sides(clips, settings) == {"carphone": "evaluation", "bikes": "train", "bigbuckbunny": "train"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"split_by": "time"}])
+def test_one_video_is_decided_without_the_others(settings_with, changes):
+    settings = settings_with(evaluation_share=0.3, **changes)
+    found = [split_of(f"{int(share * 16**16):016x}", settings) for share in (0.0, 0.29, 0.31, 0.99)]
+    assert found == ([None] * 4 if changes else ["evaluation", "evaluation", "train", "train"])
+
+
+def published(records, settings, near=()):
+    """Returns the side of each record by its id, asked for in both orders."""
+    found = [
+        {one.id: held.side(one) for one in records}
+        for held in (hold_out(records, settings, near), hold_out(records[::-1], settings, near[::-1]))
+    ]
+    assert found[0] == found[1]
+    return found[0]
+
+
+def test_the_videos_with_the_smallest_numbers_stay_held_out(settings_with):
+    held = [record(f"e{number}", share=share, split="evaluation") for number, share in enumerate((0.05, 0.2, 0.1, 0.3))]
+    second = record("again", share=0.1, split="evaluation")
+    train = [record("t0", share=0.01), record("t1", share=0.9)]
+    sides = published([*held, second, *train], settings_with(num_evaluation_videos=2))
+    assert {name for name, side in sides.items() if side == "evaluation"} == {"e0", "e2", "again"}
+    assert set(published([*held, *train], settings_with(num_evaluation_videos=0)).values()) == {"train"}
+
+
+def test_few_candidates_all_stay(settings_with):
+    held = [record(f"e{number}", share=number / 100, split="evaluation") for number in range(30)]
+    assert set(published(held, settings_with()).values()) == {"evaluation"}
+
+
+def test_of_very_many_candidates_the_smallest_are_found(settings_with):
+    shares = [(37 * number % 5003) / 5003 for number in range(5003)]
+    held = [record(str(number), share=share, split="evaluation", count=1) for number, share in enumerate(shares)]
+    sides = published(held, settings_with(num_evaluation_videos=3))
+    smallest = sorted(range(5003), key=shares.__getitem__)[:3]
+    assert {name for name, side in sides.items() if side == "evaluation"} == {str(number) for number in smallest}
+
+
+def test_what_source_or_simulator_decided_stays_and_nothing_leaks_into_train(settings_with):
+    records = [
+        record("simulated", share=0.9, split="evaluation", kind="simulated"),
+        record("source", share=0.8, split="evaluation", split_by_source=True),
+        record("same video", share=0.8),
+        record("same, for training", share=0.8, split_by_source=True),
+        record("candidate", share=0.1, split="evaluation"),
+        record("for training", share=0.7, split_by_source=True),
+    ]
+    assert published(records, settings_with(num_evaluation_videos=0)) == {
+        "simulated": "evaluation",
+        "source": "evaluation",
+        "same video": "evaluation",
+        "same, for training": "left out",
+        "candidate": "train",
+        "for training": "train",
+    }
+
+
+def test_near_duplicates_are_on_one_side_and_count_once(settings_with):
+    shares = {"a": 0.1, "a near": 0.6, "a nearer": 0.7, "b": 0.2, "b near": 0.25, "c": 0.22, "d": 0.9}
+    records = [
+        record(name, share=share, split="evaluation" if share < 0.3 else "train") for name, share in shares.items()
+    ]
+    by_id = {one.id: one.metadata.content_sha256 for one in records}
+    near = [[by_id["a nearer"], by_id["a near"]], [by_id["b"], by_id["b near"]], [by_id["a"], by_id["a near"]]]
+    sides = published(records, settings_with(num_evaluation_videos=2), near)
+    assert [name for name, side in sides.items() if side == "train"] == ["c", "d"]
+
+
+def test_split_by_time_moves_nothing(settings_with):
+    records = [record("a", share=0.5), record("b", share=0.5, split="evaluation")]
+    assert published(records, settings_with(split_by="time", num_evaluation_videos=0)) == {
+        "a": "train",
+        "b": "evaluation",
+    }

@@ -1,3 +1,6 @@
+import contextlib
+import errno
+import io
 import json
 import os
 import signal
@@ -10,6 +13,7 @@ import pytest
 from elysium.data.ingest import SkippedClip, run
 from elysium.data.records import ClipAnnotations, RawClip, read_jsonl
 from elysium.data.samples import sample_clips, seeds
+from elysium.data.transfer import FetchError
 from elysium.data.video import probe
 from elysium.errors import ElysiumError, UsageError
 from elysium.pipeline.workspace import scan, sha256
@@ -72,7 +76,8 @@ def test_one_bad_clip_never_stops_the_rest(make_context, make_video, tmp_path):
     rows = ["id,path,caption", "good,good.mp4,A wall.", "empty,empty.mp4,x", "gone,gone.mp4,x", "none,,x"]
     rows += ["odd,ftp://host/a.mp4,x", "inward,http://127.0.0.1:9/a.mp4,x"]
     (tmp_path / "in/list.csv").write_text("\n".join(rows))
-    context = make_context("ingest", f"ingest.source={tmp_path}/in/list.csv", "ingest.allow_private_hosts=true")
+    settings = (f"ingest.source={tmp_path}/in/list.csv", "ingest.allow_private_hosts=true", "ingest.retries=0")
+    context = make_context("ingest", *settings)
     result = run(context)
     assert [clip.id for clip in manifest(context.output)] == ["good"]
     reasons = skipped(context.output)
@@ -117,12 +122,37 @@ def test_a_zero_byte_list_is_bad_usage(make_context, tmp_path):
 def test_a_full_disk_stops_the_step(make_context, make_video, tmp_path, monkeypatch):
     make_video(tmp_path / "in/a.mp4")
 
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
+    class FullDisk(io.BytesIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("elysium.data.storage.shutil.copyfileobj", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr("elysium.data.transfer.whole_file", lambda target: contextlib.nullcontext(FullDisk()))
+    with pytest.raises(FetchError, match="No space left on device; make room there and run the same command again"):
         run(make_context("ingest", f"ingest.source={tmp_path}/in"))
+
+
+def test_what_stops_every_clip_stops_the_step_and_skips_nothing(make_context, make_video, tmp_path, monkeypatch):
+    make_video(tmp_path / "in/a.mp4")
+
+    def expired(*arguments):
+        raise FetchError("the token has expired", kind="credentials", scope="run")
+
+    monkeypatch.setattr("elysium.data.storage.LocalStorage.fetch", expired)
+    context = make_context("ingest", f"ingest.source={tmp_path}/in")
+    with pytest.raises(FetchError, match="the token has expired"):
+        run(context)
+    assert not (context.output / "skipped.jsonl").exists()
+
+
+def test_a_raw_artifact_is_a_source_that_keeps_splits_and_boxes(make_context, tmp_path):
+    first = make_context("ingest", *FEW)
+    run(first)
+    again = tmp_path / "again"
+    first.output.rename(again)
+    second = make_context("ingest", f"ingest.source={again}")
+    run(second)
+    assert manifest(second.output) == manifest(again)
+    assert scan(second.output) == scan(again)
 
 
 def test_what_an_earlier_attempt_finished_is_kept(make_context, make_video, tmp_path):

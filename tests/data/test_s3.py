@@ -7,7 +7,8 @@ import pytest
 
 from elysium.data.ingest import SkippedClip, run
 from elysium.data.records import RawClip, read_jsonl
-from elysium.data.storage import FetchError, S3Storage
+from elysium.data.s3 import S3Storage
+from elysium.data.transfer import FetchError
 from elysium.data.versions import pull_folder, push_folder
 from elysium.errors import UsageError
 from elysium.pipeline.workspace import sha256

@@ -1,6 +1,8 @@
 import json
 import os
+import shutil
 
+import numpy as np
 import pytest
 import yaml
 
@@ -8,6 +10,7 @@ from elysium.config import SnapshotSettings
 from elysium.data.assemble import folder_md5
 from elysium.data.snapshot import CONTENT, run
 from elysium.data.versions import pull_folder, push_folder, read_pointer, remote_location
+from elysium.data.video import write_video
 from elysium.errors import ElysiumError, UsageError
 from elysium.pipeline.workspace import MANIFEST, scan
 
@@ -40,7 +43,7 @@ def test_the_snapshot_holds_exactly_the_tracks(context, tracks):
     run(context)
     assert digests(context.output / "data") == digests(tracks)
     assert sorted(path.name for path in context.output.iterdir()) == ["data", "data.dvc", "lineage.json"]
-    assert sorted(path.name for path in (context.output / "data").iterdir()) == sorted(CONTENT)
+    assert sorted(path.name for path in (context.output / "data").iterdir()) == sorted((*CONTENT, "frames"))
 
 
 def test_the_content_is_linked_and_not_copied(context, tracks):
@@ -172,3 +175,18 @@ def test_the_remote_lies_beside_the_runs_unless_named(tmp_path, remote, place):
 def test_a_remote_of_another_kind_is_refused(tmp_path):
     with pytest.raises(UsageError, match="neither a folder nor s3"):
         remote_location(SnapshotSettings(remote="gs://bucket"), tmp_path)
+
+
+def test_clips_are_taken_and_their_frames_counted(context, tracks):
+    shutil.rmtree(tracks / "frames")
+    (tracks / "clips/00000").mkdir(parents=True)
+    write_video(tracks / "clips/00000/v0.mp4", np.zeros((5, 32, 32, 3), dtype=np.uint8), 12)
+    run(context)
+    assert digests(context.output / "data") == digests(tracks)
+    assert json.loads((context.output / "lineage.json").read_text())["counts"]["frames"] == 5
+
+
+def test_tracks_without_any_media_are_named(context, tracks):
+    shutil.rmtree(tracks / "frames")
+    with pytest.raises(ElysiumError, match="the tracks hold no frames"):
+        run(context)

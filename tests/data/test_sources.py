@@ -8,7 +8,7 @@ from elysium.errors import UsageError
 
 
 def listed(source):
-    return list_clips(IngestSettings(source=str(source)))
+    return list(list_clips(IngestSettings(source=str(source))))
 
 
 def write(path, text):

@@ -1,6 +1,8 @@
 import pytest
 
-from elysium.data.storage import FetchError, LocalStorage, S3Storage, name_of, split_s3, storage_for
+from elysium.data.s3 import S3Storage
+from elysium.data.storage import LocalStorage, name_of, split_s3, storage_for
+from elysium.data.transfer import FetchError
 from elysium.data.web import WebStorage
 from elysium.errors import UsageError
 

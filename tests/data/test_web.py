@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from elysium.data import web
-from elysium.data.storage import FetchError
+from elysium.data.transfer import FetchError, Patience
 from elysium.data.web import WebStorage
 from elysium.errors import UsageError
 
@@ -62,8 +62,8 @@ def server(make_server):
     return make_server()
 
 
-def storage(**options):
-    return WebStorage(**{"allow_private_hosts": True, "pause": 0, "timeout": 5, **options})
+def storage(timeout=5, **patience):
+    return WebStorage(allow_private_hosts=True, timeout=timeout, patience=Patience(**{"pause": 0, **patience}))
 
 
 def body_of(content):
@@ -86,19 +86,19 @@ def test_redirects_are_followed(server, tmp_path):
 def test_private_addresses_are_refused_before_anything_is_sent(server, tmp_path):
     server.answers["/a.mp4"] = [body_of(b"secret")]
     with pytest.raises(FetchError, match=r"private address 127\.0\.0\.1; ingest.allow_private_hosts=true permits"):
-        WebStorage(pause=0).fetch(server.url("/a.mp4"), tmp_path / "a", 100)
+        WebStorage().fetch(server.url("/a.mp4"), tmp_path / "a", 100)
     assert server.asked == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_names_that_lead_inwards_are_refused(server, tmp_path):
     with pytest.raises(FetchError, match="localhost leads to the private address"):
-        WebStorage(pause=0).fetch(f"http://localhost:{server.port}/a.mp4", tmp_path / "a", 100)
+        WebStorage().fetch(f"http://localhost:{server.port}/a.mp4", tmp_path / "a", 100)
 
 
 def test_tls_is_not_even_begun_with_a_private_address(server, tmp_path):
     with pytest.raises(FetchError, match="private address"):
-        WebStorage(pause=0).fetch(f"https://127.0.0.1:{server.port}/a.mp4", tmp_path / "a", 100)
+        WebStorage().fetch(f"https://127.0.0.1:{server.port}/a.mp4", tmp_path / "a", 100)
 
 
 def test_a_redirect_to_a_private_address_is_refused(make_server, tmp_path, monkeypatch):
@@ -113,7 +113,7 @@ def test_a_redirect_to_a_private_address_is_refused(make_server, tmp_path, monke
 
     monkeypatch.setattr(web, "_check_public", only_one_port_is_public)
     with pytest.raises(FetchError, match="private address"):
-        WebStorage(pause=0).fetch(public.url("/a.mp4"), tmp_path / "a", 100)
+        WebStorage().fetch(public.url("/a.mp4"), tmp_path / "a", 100)
     assert (public.asked, private.asked) == (["/a.mp4"], [])
 
 
@@ -142,7 +142,7 @@ def test_a_transfer_that_breaks_off_is_an_error(server, tmp_path):
 
 def test_an_empty_answer_is_an_error(server, tmp_path):
     server.answers["/a.mp4"] = [(200, {}, b"")]
-    with pytest.raises(FetchError, match=r"0 of 1 bytes"):
+    with pytest.raises(FetchError, match=r"the file is empty \(0 bytes\)"):
         storage().fetch(server.url("/a.mp4"), tmp_path / "a", 1 << 20)
 
 

@@ -103,7 +103,8 @@ def test_a_picture_may_have_an_address(server, temporary, tmp_path):
 
 @pytest.mark.parametrize("path", ["/", "", "/download?id=5", "/a.b%2Fc", "/..", "/video.m%70%344"])
 def test_an_address_needs_no_name(server, video, temporary, path):
-    server.put(path.partition("?")[0] or "/", video)
+    # `..` at the top is the top itself (RFC 3986 §5.2.4).
+    server.put(path.partition("?")[0].replace("..", "") or "/", video)
     source = open_source(server.url(path), ALLOWED)
     assert numbers(source) == list(range(5))
     assert source.info.name

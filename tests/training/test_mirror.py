@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from training_data import settings, write_snapshot
 
-from elysium.data.storage import FetchError, LocalStorage, S3Storage
+from elysium.data.s3 import S3Storage
+from elysium.data.storage import LocalStorage
+from elysium.data.transfer import FetchError
 from elysium.errors import UsageError
 from elysium.training.mirror import Mirror, mirror_uri
 from elysium.training.step import train_folder

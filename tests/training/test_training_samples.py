@@ -3,6 +3,9 @@ import pytest
 from training_data import settings, write_snapshot
 
 from elysium.boxes import BoxCodec
+from elysium.data.records import TrackRecord, read_jsonl, write_jsonl
+from elysium.data.stored_frames import read_stored
+from elysium.data.video import write_video
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model
 from elysium.prompts import Task
@@ -187,3 +190,23 @@ def test_a_phase_may_show_more_tokens_than_the_model_keeps():
     assert (model.config.tokens_per_frame, processor.tokens_per_frame, model.selector.num_kept) == (16, 16, 16)
     with pytest.raises(UsageError, match="between 1 and the 16 patches"):
         set_token_budget(model, processor, 17)
+
+
+def test_frames_may_be_stored_in_clips(snapshot, tmp_path):
+    pictures = TrackSource(snapshot / "data", 32)
+    clips = []
+    for record in read_jsonl(snapshot / "data/train.jsonl", TrackRecord):
+        path = tmp_path / f"clips/{record.vid}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        images = [read_stored(snapshot / "data" / name) for name in record.frames]
+        write_video(path, images, 12)
+        names = [f"clips/{record.vid}.mp4#{number}" for number in range(len(images))]
+        clips.append(record.model_copy(update={"frames": names}))
+    write_jsonl(tmp_path / "train.jsonl", clips)
+    source = TrackSource(tmp_path, 32)
+    for number in range(len(source)):
+        assert source.scene(number).things[0].expression == pictures.scene(number).things[0].expression
+        shown, expected = (one.frames(number, [3, 0, 3]).astype(int) for one in (source, pictures))
+        assert shown.shape == (3, 32, 32, 3)
+        assert np.abs(shown - expected).mean() < 5
+        assert source.background(number).shape == (32, 32, 3)

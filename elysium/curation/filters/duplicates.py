@@ -11,7 +11,7 @@ from __future__ import annotations
 from elysium.boxes import iou
 from elysium.config import CurateSettings
 from elysium.curation.filters.base import TrackSubject, Verdict
-from elysium.curation.lexicon import lexicon
+from elysium.curation.language.lexicon import lexicon
 from elysium.curation.protocols import Chunk
 
 

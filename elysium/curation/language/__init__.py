@@ -1,1 +1,1 @@
-"""Language: which noun chunks of a caption name one thing that can be seen."""
+"""What a caption says: its noun chunks, by rules or by a spaCy model, and which of them name one thing to look for."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from elysium.data.decoding import decode_file
 from elysium.data.limits import Limits
-from elysium.data.pictures import Image, read_picture
+from elysium.data.pictures import Image
 from elysium.data.sets.schema import SetRecord
+from elysium.data.stored_frames import read_all_stored
 from elysium.errors import ElysiumError
 
 # A rounded timestamp still finds its frame: half the time between two frames at 120 a second.
@@ -44,19 +45,13 @@ def read_frames(
         ElysiumError: If a picture or the video cannot be read, or has no frame of a chosen number.
     """
     if record.video is None:
-        max_pixels = (limits or Limits()).max_pixels
-        return [_picture(Path(root) / record.frames[number], max_pixels) for number in chosen]
+        return read_all_stored(
+            [Path(root) / record.frames[number] for number in chosen], (limits or Limits()).max_pixels
+        )
     path = Path(root) / record.video
     if record.timestamps:
         return _at_times(path, [record.timestamps[number] for number in chosen], limits)
     return _by_number(path, chosen, limits)
-
-
-def _picture(path: Path, max_pixels: int) -> Image:
-    try:
-        return read_picture(path, max_pixels)
-    except ValueError as error:
-        raise ElysiumError(f"the picture {path} cannot be read: {error}") from error
 
 
 def _by_number(path: Path, chosen: Sequence[int], limits: Limits | None) -> list[Image]:

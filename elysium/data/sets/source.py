@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from elysium.boxes import BoxCodec
 from elysium.data.sets.schema import SetRecord
+from elysium.data.stored_frames import is_stored
 
 Value = TypeVar("Value")
 _PATHS = 1 << 16  # of images looked at last; clips share frames, and images several samples
@@ -78,7 +79,7 @@ class Images:
         return found
 
     def _look_for(self, name: str) -> bool:
-        return (self.root / name).is_file()
+        return is_stored(self.root / name)
 
     def _read_size(self, name: str) -> tuple[int, int] | None:
         from PIL import Image

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from elysium.data.pictures import Image
 from elysium.data.records import TrackRecord, read_jsonl
+from elysium.data.stored_frames import split_name
 from elysium.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def of_set_record(record: SetRecord, root: str) -> Clip:
     """
     if record.video is not None:
         return Clip(record.id, PurePosixPath(record.video).stem, VideoFrames(record, root), record.dataset)
-    first = PurePosixPath(record.frames[0])
-    name = first.stem if len(record.frames) == 1 else first.parent.name
+    file, number = split_name(record.frames[0])
+    name = file.stem if len(record.frames) == 1 or number is not None else file.parent.name
     return Clip(record.id, name or None, [Path(root) / frame for frame in record.frames], record.dataset)
 
 

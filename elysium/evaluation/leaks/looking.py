@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from elysium.data.limits import Limits
 from elysium.data.pictures import Image, read_grey
+from elysium.data.stored_frames import read_stored, split_name, stored_bytes
 from elysium.errors import ElysiumError
 from elysium.evaluation.leaks.clips import Clip, Frame, VideoFrames
 from elysium.evaluation.leaks.fingerprint import SIDE, Hashes, fingerprints, mirrored
@@ -117,8 +118,7 @@ def file_digests(clip: Clip) -> list[int]:
     """Returns what `digest` says of the files of all of a clip's frames; 0 for those that are not there."""
     if isinstance(clip.frames, VideoFrames):
         raise TypeError(f"{clip.id} has no files of frames")
-    contents = (Path(frame) if isinstance(frame, str | Path) else None for frame in clip.frames)
-    return [digest(path.read_bytes()) if path is not None and path.is_file() else 0 for path in contents]
+    return [digest(stored_bytes(frame)) if isinstance(frame, str | Path) else 0 for frame in clip.frames]
 
 
 def digest(content: bytes | str | None) -> int:
@@ -136,9 +136,11 @@ def _read(frame: Frame) -> tuple[Image, bytes]:
     """Returns a frame's brightness, and the digest of its file, if it has one."""
     limit = Limits().max_pixels
     if isinstance(frame, str | Path):
-        content = Path(frame).read_bytes()
+        file, number = split_name(frame)
+        content = stored_bytes(frame) if number is not None else file.read_bytes()
+        picture = io.BytesIO(content) if number is None else read_stored(frame, limit)
         try:
-            return read_grey(io.BytesIO(content), SIDE, limit), hashlib.blake2b(content, digest_size=8).digest()
+            return read_grey(picture, SIDE, limit), hashlib.blake2b(content, digest_size=8).digest()
         except ValueError as error:
             raise ValueError(f"{frame}: {error}") from error
     return read_grey(frame() if callable(frame) else frame, SIDE, limit), b""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from elysium.boxes import iou, to_pixels
-from elysium.data.pictures import read_picture
+from elysium.data.stored_frames import read_stored
 from elysium.errors import ElysiumError
 
 # Told apart by people who see no red, no green or no blue, too, and bright enough for dark video; the letters on the
@@ -168,7 +168,7 @@ def picture_size(content: bytes) -> tuple[int, int]:
 def _shrunk(picture: Picture) -> Image.Image:
     if isinstance(picture, Path):
         try:
-            picture = read_picture(picture)
+            picture = read_stored(picture)
         except ValueError as error:
             raise ElysiumError(f"the frame {picture} cannot be drawn: {error}") from error
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
@@ -189,7 +189,7 @@ def _drawn(drawing: Drawing, index: int, frame: Image.Image, font: Font) -> Imag
     shown = [("true" if answered else "given", true, TRUE_COLOUR), *answered]
     for _, box, colour in shown:
         if box is not None:
-            _outline(draw, box, colour, image.size)
+            outline(draw, box, colour, image.size)
     for place, (name, box, colour) in enumerate(shown):
         if box is not None:
             _label(draw, font, box, name, colour, image.size, place=place)
@@ -217,11 +217,20 @@ def _overlaps(
         x += _width(draw, font, text) + 2
 
 
-def _outline(draw: ImageDraw.ImageDraw, box: npt.ArrayLike, colour: str, size: tuple[int, int]) -> None:
+def outline(draw: ImageDraw.ImageDraw, box: npt.ArrayLike, colour: str, size: tuple[int, int], width: int = 3) -> None:
+    """Draws a box that stands out from whatever is behind it.
+
+    Args:
+        draw: Into what.
+        box: Normalised `(x1, y1, x2, y2)`.
+        colour: Of the line, which has a dark casing.
+        size: `(width, height)` of the picture in pixels.
+        width: Of the line in pixels; the casing adds one on each side.
+    """
     x1, y1, x2, y2 = to_pixels(box, size).tolist()
     x2, y2 = max(x1, x2), max(y1, y2)
-    draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_CASING, width=5)
-    draw.rectangle((x1, y1, x2, y2), outline=colour, width=3)
+    draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_CASING, width=width + 2)
+    draw.rectangle((x1, y1, x2, y2), outline=colour, width=width)
 
 
 def _label(

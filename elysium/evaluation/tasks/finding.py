@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from elysium.boxes import FloatArray, to_pixels
-from elysium.data.pictures import read_picture
+from elysium.data.stored_frames import read_stored
 from elysium.errors import ElysiumError
 from elysium.evaluation.grounding.scores import score_grounding
 from elysium.evaluation.leaks import Clip
@@ -132,7 +132,7 @@ class Finding(SetTask[Named]):
 @lru_cache(maxsize=_KEPT)
 def _read(path: Path) -> Image:
     try:
-        return read_picture(path)
+        return read_stored(path)
     except ValueError as error:
         raise ElysiumError(f"the picture {path} cannot be read: {error}") from error
 

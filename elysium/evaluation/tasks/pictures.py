@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from elysium.data.pictures import read_picture
+from elysium.data.stored_frames import read_stored
 from elysium.errors import ElysiumError
 
 Image = npt.NDArray[np.uint8]
@@ -22,7 +22,7 @@ class Pictures(Sequence[Image]):
     """Pictures as a list of images, each `(height, width, 3)`, uint8, RGB.
 
     Args:
-        paths: The files.
+        paths: The files, or frames of clips as track records name them.
         what: Of what they are, for messages, e.g. `record clip-0`.
     """
 
@@ -54,7 +54,7 @@ class Pictures(Sequence[Image]):
         if image is None:
             path = self._paths[number]
             try:
-                image = read_picture(path)
+                image = read_stored(path)
             except ValueError as error:
                 raise ElysiumError(f"the frame {path} of {self._what} cannot be read: {error}") from error
             if len(self._paths) <= _KEPT:

@@ -1,0 +1,192 @@
+"""One curation: a folder, a source and settings that belong together, from the first video to the data set."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from elysium.config import Settings
+from elysium.curation.engine import Job, Listing, run_job
+from elysium.curation.publishing import publish
+from elysium.curation.registry import check_names
+from elysium.curation.shards import WORK, ShardStore
+from elysium.curation.sources.tasks import VideoTask
+from elysium.errors import ElysiumError, UsageError
+from elysium.pipeline.workspace import digest_of, write_atomic
+
+logger = logging.getLogger(__name__)
+
+PLAN = "plan.json"
+_LOG_EVERY = 15.0  # seconds
+
+
+class Plan(BaseModel):
+    """What a folder's curation is about; another source or other settings need another folder.
+
+    Attributes:
+        source: As it was named.
+        num_videos: Videos in it.
+        num_shards: Shards they are divided into.
+        listing: Digest of the videos' ids, addresses and captions.
+        curate: The settings that decide the result.
+        seed: Of the run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    num_videos: int
+    num_shards: int
+    listing: str
+    curate: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class TaskList:
+    """A listing in memory, for sources of a size that allows it."""
+
+    tasks: Sequence[VideoTask]
+    shard_videos: int
+
+    @property
+    def num_videos(self) -> int:
+        """Videos in all."""
+        return len(self.tasks)
+
+    @property
+    def num_shards(self) -> int:
+        """Shards in all."""
+        return -(-len(self.tasks) // self.shard_videos)
+
+    @property
+    def digest(self) -> str:
+        """Digest of what the videos are; where they lie on this machine does not count."""
+        return digest_of(
+            [[task.id, task.sha256, task.caption, task.source, task.split, task.side] for task in self.tasks]
+        )
+
+    def shard(self, index: int) -> list[VideoTask]:
+        """Returns the videos of one shard."""
+        return list(self.tasks[index * self.shard_videos : (index + 1) * self.shard_videos])
+
+
+def curate(
+    root: Path, settings: Settings, listing: Listing, *, digest: str, share: tuple[int, int] = (0, 1)
+) -> dict[str, Any] | None:
+    """Does what is left to do of a curation, and makes the data set if all shards are there then.
+
+    Args:
+        root: The curation's folder.
+        settings: Of the whole run.
+        listing: The source.
+        digest: Of the listing.
+        share: Which of how many machines this is: it does every shard whose number leaves that remainder.
+
+    Returns:
+        The statistics; None while other machines' shards are missing.
+
+    Raises:
+        UsageError: If the folder holds a curation of another source or other settings, or a part does not exist.
+        ElysiumError: If another process does the same share, or something keeps every video from being fetched.
+        OSError: If results cannot be written.
+    """
+    check_names(settings.curate)
+    root.mkdir(parents=True, exist_ok=True)
+    _claim(root, settings, listing, digest)
+    store = ShardStore(root, settings.curate)
+    index, count = share
+    with _alone(root, index, count):
+        own = range(index, listing.num_shards, count)
+        todo = [shard for shard in own if not store.is_whole(shard)]
+        if len(todo) < len(own):
+            logger.info("going on: %d of %d shards are finished", len(own) - len(todo), len(own))
+        progress = _Progress(sum(len(listing.shard(shard)) for shard in todo) if len(todo) < 1000 else None)
+        run_job(Job(settings, store, listing, todo), progress)
+    missing = [shard for shard in range(listing.num_shards) if store.manifest(shard) is None]
+    if missing:
+        logger.info(
+            "%d of %d shards are missing; whoever does the last one makes the data set",
+            len(missing),
+            listing.num_shards,
+        )
+        return None
+    with _alone(root, 0, 0):
+        stats = publish(store, listing.num_shards)
+    shutil.rmtree(root / WORK, ignore_errors=True)
+    return stats
+
+
+def read_plan(root: Path) -> Plan | None:
+    """Returns the plan of a folder's curation, None if there is none."""
+    try:
+        return Plan.model_validate_json((root / PLAN).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _claim(root: Path, settings: Settings, listing: Listing, digest: str) -> None:
+    plan = Plan(
+        source=settings.ingest.source,
+        num_videos=listing.num_videos,
+        num_shards=listing.num_shards,
+        listing=digest,
+        curate=json.loads(settings.curate.model_dump_json()),
+        seed=settings.seed,
+    )
+    old = read_plan(root)
+    if old is None:
+        write_atomic(root / PLAN, plan.model_dump_json(indent=1))
+        return
+    if old == plan:
+        return
+    changed = [name for name in plan.curate if plan.curate[name] != old.curate.get(name)]
+    what = ", ".join(f"curate.{name}: {old.curate.get(name)!r} there, {plan.curate[name]!r} now" for name in changed)
+    raise UsageError(
+        f"{root} holds a curation of {'other settings' if changed else 'another source'} "
+        f"({what or f'{old.num_videos} videos of {old.source!r} there, {plan.num_videos} of {plan.source!r} now'}); "
+        "name another output, or the same source and settings to go on"
+    )
+
+
+@contextlib.contextmanager
+def _alone(root: Path, index: int, count: int) -> Iterator[None]:
+    """Holds a share of a curation's work; it is let go of when the process ends, also by kill -9."""
+    folder = root / WORK
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".share-{index}-of-{count}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ElysiumError(f"another process is at work on {root}; wait for it, or stop it") from error
+        yield
+
+
+class _Progress:
+    """Says now and then how far it is and how long it will take."""
+
+    def __init__(self, num_videos: int | None) -> None:
+        self._total, self._videos, self._tracks = num_videos, 0, 0
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, num_videos: int, num_tracks: int) -> None:
+        self._videos += num_videos
+        self._tracks += num_tracks
+        moment = time.monotonic()
+        if moment - self._said < _LOG_EVERY and self._videos != self._total:
+            return
+        self._said = moment
+        rate = self._videos / max(moment - self._began, 1e-6)
+        of = "" if self._total is None else f" of {self._total}"
+        left = "" if self._total is None else f", {(self._total - self._videos) / rate:.0f} s left"
+        logger.info("%d%s videos, %d tracks, %.2f videos/s%s", self._videos, of, self._tracks, rate, left)

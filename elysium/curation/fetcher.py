@@ -1,0 +1,89 @@
+"""Brings videos here ahead of the models, some at once, and removes them again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from elysium.config import Settings
+from elysium.curation.oracle import read_annotations
+from elysium.curation.sources.fetching import FetchedVideo, fetch_video
+from elysium.curation.sources.streak import FailureStreak
+from elysium.curation.sources.tasks import VideoTask
+from elysium.data.records import ClipAnnotations
+from elysium.data.transfer import FetchError
+
+
+@dataclass(frozen=True)
+class LocalVideo:
+    """A video that can be decoded now.
+
+    Attributes:
+        path: The file.
+        sha256: Of its bytes.
+        annotations: Exact boxes of a simulated clip.
+    """
+
+    path: Path
+    sha256: str
+    annotations: ClipAnnotations | None
+
+
+class Fetcher:
+    """Fetches videos; used as a context, whose scratch folder disappears at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Makes the scratch folder."""
+        scratch = settings.engine.scratch
+        if scratch is not None:
+            Path(scratch).mkdir(parents=True, exist_ok=True)
+        self._settings = settings.ingest
+        self._ahead = settings.engine.fetch_ahead
+        self._folder = Path(tempfile.mkdtemp(prefix="elysium-", dir=scratch))
+        self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
+        self._coming: dict[int, Future[FetchedVideo]] = {}
+        self._streak = FailureStreak(settings.ingest.max_failures_in_a_row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def prepare(self, tasks: Iterable[VideoTask]) -> None:
+        """Begins to fetch videos that will be asked for soon, a few of them."""
+        if len(self._coming) >= self._ahead:
+            return
+        for task in tasks:
+            if task.number not in self._coming:
+                self._coming[task.number] = self._pool.submit(fetch_video, task, self._folder, self._settings)
+            if len(self._coming) >= self._ahead:
+                return
+
+    @contextmanager
+    def fetch(self, task: VideoTask) -> Iterator[LocalVideo]:
+        """Gives a video, and removes its file afterwards if it was brought here.
+
+        Raises:
+            FetchError: If it cannot be had; of scope `run` if no other would come either.
+            ElysiumError: If its annotations cannot be read.
+        """
+        future = self._coming.pop(task.number, None)
+        try:
+            video = future.result() if future is not None else fetch_video(task, self._folder, self._settings)
+        except FetchError as error:
+            self._streak.note(error)
+            raise
+        self._streak.note(None)
+        try:
+            annotations = None if video.annotations is None else read_annotations(task.id, video.annotations)
+            yield LocalVideo(video.path, video.sha256, annotations)
+        finally:
+            video.remove()

@@ -1,0 +1,138 @@
+"""What the commands do: a whole run from its source, a trial with an estimate, and finding a run's videos again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from elysium.config import Settings, load_settings
+from elysium.curation.curation import TaskList, curate
+from elysium.curation.engine import Listing as AnyListing
+from elysium.curation.explain import draw_explanation, frames_shown
+from elysium.curation.fetcher import Fetcher
+from elysium.curation.locating import Curation
+from elysium.curation.pieces import WORKING_SIDE
+from elysium.curation.registry import check_names
+from elysium.curation.sources.listing import FOLDER, Listing, make_listing
+from elysium.data.decoding import decode_file
+from elysium.errors import ElysiumError
+
+_PAPER = 9.8  # GPU-seconds a kept pair (PROTOCOL §6)
+_TRIAL = "dry-run"
+
+
+def run(root: Path, settings: Settings, share: tuple[int, int] = (0, 1)) -> dict[str, Any] | None:
+    """Does what is left to do of a curation of `settings.ingest.source`; see `curation.curate`."""
+    check_names(settings.curate)
+    listing = make_listing(settings.ingest, root, shard_videos=settings.curate.shard_videos)
+    return curate(root, settings, listing, digest=listing.digest, share=share)
+
+
+def estimate(root: Path, settings: Settings, num_videos: int, price: float | None = None) -> dict[str, Any]:
+    """Tries the first videos in `root/dry-run`, and returns what all of them would take and give.
+
+    Args:
+        root: The curation's folder; the listing that is made there serves the run itself.
+        settings: Of the run.
+        num_videos: How many to try.
+        price: Of one machine-hour.
+    """
+    check_names(settings.curate)
+    listing = make_listing(settings.ingest, root, shard_videos=settings.curate.shard_videos)
+    tasks = TaskList(listing.tasks(0, min(num_videos, listing.num_videos)), settings.curate.shard_videos)
+    folder = root / _TRIAL
+    shutil.rmtree(folder, ignore_errors=True)
+    begun = time.perf_counter()
+    try:
+        stats = curate(folder, settings, tasks, digest=tasks.digest)
+        seconds = time.perf_counter() - begun
+        stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if stats is None:
+        raise ElysiumError(f"the trial in {folder} lacks shards; run it again")
+    factor = listing.num_videos / tasks.num_videos
+    hours = seconds * factor / 3600
+    tracks = stats["num_records"]
+    return {
+        "videos_tried": tasks.num_videos,
+        "videos": listing.num_videos,
+        "seconds": round(seconds, 3),
+        "videos_per_second": round(tasks.num_videos / seconds, 3),
+        "seconds_of_video": stats["seconds"],
+        "tracks": tracks,
+        "tracks_per_video": round(tracks / tasks.num_videos, 3),
+        "seconds_per_track": round(seconds / tracks, 3) if tracks else None,
+        "outcomes": stats["outcomes"],
+        "failures": stats["failures"],
+        "rejects": stats["rejects"],
+        "whole": {
+            "hours": round(hours, 3),
+            "tracks": round(tracks * factor),
+            "gibibytes": round(stored * factor / 2**30, 3),
+            "price": None if price is None else round(hours * price, 2),
+        },
+    }
+
+
+def format_estimate(tried: dict[str, Any]) -> str:
+    """Returns an estimate as text."""
+    whole = tried["whole"]
+    outcomes = ", ".join(f"{name} {count}" for name, count in tried["outcomes"].items())
+    lines = [
+        f"tried the first {tried['videos_tried']} of {tried['videos']} videos in {tried['seconds']:.1f} s "
+        f"({tried['videos_per_second']:.2f} videos/s): {outcomes}",
+        f"{tried['tracks']} tracks, {tried['tracks_per_video']:.2f} a video",
+    ]
+    if tried["seconds_per_track"] is not None:
+        lines[-1] += f", {tried['seconds_per_track']:.1f} s each (the paper spent {_PAPER} GPU-seconds)"
+    for stage, reasons in tried["rejects"].items():
+        lines.append(f"  rejected at {stage}: " + ", ".join(f"{name} {count}" for name, count in reasons.items()))
+    lines.append(
+        f"all of them on one machine like this: {whole['hours']:.1f} hours, about {whole['tracks']} tracks, "
+        f"{whole['gibibytes']:.1f} GiB" + ("" if whole["price"] is None else f", {whole['price']:.2f} at that price")
+    )
+    return "\n".join(lines)
+
+
+def settings_of(curation: Curation, overrides: Sequence[str] = ()) -> Settings:
+    """Returns the settings a curation was made with, with overrides."""
+    kept = [f"curate.{name}={json.dumps(value)}" for name, value in curation.plan.curate.items()]
+    return load_settings("nano", [*kept, f"seed={curation.plan.seed}", *overrides])
+
+
+def open_listing(curation: Curation, folder: Path) -> AnyListing | None:
+    """Returns what lists a curation's videos: its own listing, or the raw clips of a run's workspace."""
+    if (curation.root / FOLDER).is_dir():
+        return Listing(curation.root)
+    from elysium.curation.step import list_raw
+    from elysium.pipeline.steps import step
+    from elysium.pipeline.workspace import Workspace
+
+    raw = Workspace.at(folder).folder(step("ingest"))
+    return list_raw(raw, curation.settings) if (raw / "manifest.jsonl").is_file() else None
+
+
+def draw_video(curation: Curation, folder: Path, video: str, path: Path) -> None:
+    """Draws one video's way into a PNG; frames come from the video itself, if it can still be had.
+
+    Raises:
+        ElysiumError: If the video cannot be fetched or read.
+    """
+    shard, row = curation.find(video)
+    wanted = {number for piece in row.pieces for number in frames_shown(piece)}
+    images: dict[int, Any] = {}
+    listing = open_listing(curation, folder)
+    task = next((task for task in listing.shard(shard) if task.id == video), None) if listing else None
+    if wanted and task is not None:
+        with Fetcher(settings_of(curation)) as fetcher, fetcher.fetch(task) as fetched:
+            for decoded in decode_file(fetched.path):
+                if decoded.number in wanted:
+                    images[decoded.number] = decoded.image(WORKING_SIDE)
+                if decoded.number >= max(wanted):
+                    break
+    draw_explanation(row, images, path)
