@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from elysium.config import CurateSettings
+from elysium.curation.evidence import CandidateRow, ChunkRow, PieceRow
 from elysium.curation.filters.base import FoundSubject, TrackSubject
 from elysium.curation.filters.registry import FILTERS, active_filters, check_filters, run_filters
+from elysium.curation.graph import PieceWork, ground_pieces, track_piece
 from elysium.curation.protocols import Chunk, Detection, Track
 from elysium.errors import UsageError
 
@@ -145,3 +147,38 @@ def test_a_box_that_fills_the_frame_is_no_object():
 def test_a_lost_box_is_a_jump_without_a_number():
     verdict = said("track", tracked(boxes=[BOX] * 5 + [(0.0, 0.0, 0.0, 0.0)]), "drift")
     assert (verdict.reason, verdict.value, verdict.detail) == ("jump", None, "no box on frame 5")
+
+
+def test_more_frames_are_searched_if_asked_for(blank_frames):
+    moved = (0.25, 0.2, 0.55, 0.5)  # IoU 5/7 with the box
+
+    class Grounder:
+        def knows(self, phrase):
+            return True
+
+        def ground(self, frame, phrases):
+            return [Detection(phrase, moved if frame.index == 1 else BOX, 0.9) for phrase in phrases]
+
+    settings = CurateSettings(check_frames=5)
+    text = "a man"
+    row = PieceRow(
+        vid="v_000",
+        shot=0,
+        split="train",
+        indices=list(range(6)),
+        timestamps=[index / 12 for index in range(6)],
+        size=(80, 60),
+        candidates=[CandidateRow(text=text)],
+    )
+    work = PieceWork(row, [ChunkRow(text=text, head="man", words=("a", "man"))], blank_frames, None)
+    [work] = ground_pieces([work], Grounder, settings)
+    (candidate,) = work.row.candidates
+    assert {place: rows[0].box for place, rows in candidate.more.items()} == {1: moved, 4: BOX}
+
+    class Tracker:
+        def track(self, frames, box):
+            return Track(np.array([box] * len(frames)), np.full(len(frames), 0.9))
+
+    (candidate,) = track_piece(work, Tracker, settings).row.candidates
+    (verdict,) = (verdict for verdict in candidate.verdicts if verdict.filter == "agreement")
+    assert verdict.value == pytest.approx((1 + 1 + 5 / 7 + 1) / 4)
