@@ -36,6 +36,7 @@ _FILTERS = (
     "drift",
     "agreement_middle",
     "agreement_last",
+    "agreement",
     "tiny_box",
     "full_box",
     "one_expression",
@@ -56,6 +57,15 @@ class CurateSettings(Section):
     grounding_confidence: float = Field(0.6, ge=0, le=1)
     tracking_confidence: float = Field(0.8, ge=0, le=1)
     min_iou: float = Field(0.3, ge=0, le=1)
+    min_mean_iou: float = Field(
+        0.55, ge=0, le=1, description="mean IoU of track and grounding on the searched frames after the first"
+    )
+    check_frames: int = Field(
+        3,
+        ge=3,
+        le=32,
+        description="frames of a piece that objects are searched on; the paper's three are always among them",
+    )
     max_drift: float = Field(0.05, gt=0, lt=1, description="tail probability at which the Kalman gate calls a jump")
     min_box_side: float = Field(0.02, gt=0, lt=1, description="share of the frame's side")
     max_box_area: float = Field(0.9, gt=0, le=1, description="share of the frame that the median box may cover")

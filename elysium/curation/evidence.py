@@ -60,6 +60,7 @@ class CandidateRow(Row):
         first: Detections on the first frame; None if they were not asked for, because a filter said no before.
         middle: On the middle frame.
         last: On the last frame.
+        more: On other frames, by their position in the piece; empty unless `check_frames` asks for more than three.
         track: What the tracker gave.
         verdicts: Of the filters, in the order they were asked; the last one is the only one that may have failed.
     """
@@ -69,6 +70,7 @@ class CandidateRow(Row):
     first: list[FoundRow] | None = None
     middle: list[FoundRow] | None = None
     last: list[FoundRow] | None = None
+    more: dict[int, list[FoundRow]] = {}
     track: TrackRow | None = None
     verdicts: list[VerdictRow] = []
 

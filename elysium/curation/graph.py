@@ -17,6 +17,7 @@ from typing import Any
 from elysium.config import CurateSettings
 from elysium.curation.evidence import DIGITS, CandidateRow, ChunkRow, PieceRow, VideoRow
 from elysium.curation.filters.base import PieceSubject
+from elysium.curation.filters.grounding import more_positions
 from elysium.curation.filters.registry import run_filters
 from elysium.curation.judging import (
     all_passed,
@@ -112,10 +113,8 @@ def ground_pieces(
     first = _look(asked, grounder, lambda work: [work.frames[0]] if work.frames else [])
     asked = [_with_found(work, found, ("first",)) for work, found in zip(asked, first, strict=True)]
     asked = [replace(work, row=judge_first(work.row, work.chunks, settings)) for work in asked]
-    later = _look(
-        asked, grounder, lambda work: [work.frames[len(work.frames) // 2], work.frames[-1]] if work.frames else []
-    )
-    asked = [_with_found(work, found, ("middle", "last")) for work, found in zip(asked, later, strict=True)]
+    later = _look(asked, grounder, lambda work: [work.frames[place] for place in _later(work, settings)])
+    asked = [_with_later(work, found, settings) for work, found in zip(asked, later, strict=True)]
     asked = [replace(work, row=judge_later(work.row, work.chunks, settings)) for work in asked]
     return [work if _open(work) else replace(work, frames=()) for work in asked]
 
@@ -149,6 +148,10 @@ def find_anew(work: PieceWork, grounder: Callable[[], Grounder]) -> PieceRow:
         [answer] = ground_all(_grounder(work, grounder), [Query(work.frames[place], phrases)])
         for phrase in phrases:
             found[phrase][name] = found_rows(detection for detection in answer if detection.phrase == phrase)
+    for row in work.row.candidates:
+        for place in row.more:
+            [answer] = ground_all(_grounder(work, grounder), [Query(work.frames[place], (row.text,))])
+            found[row.text].setdefault("more", {})[place] = found_rows(answer)
     candidates = [row.model_copy(update=found[row.text]) for row in work.row.candidates]
     return work.row.model_copy(update={"candidates": candidates})
 
@@ -227,6 +230,24 @@ def _with_found(work: PieceWork, found: dict[str, list[list[Any]]], names: Itera
             if row.text in found
             else {}
         )
+        for row in work.row.candidates
+    ]
+    return replace(work, row=work.row.model_copy(update={"candidates": candidates}))
+
+
+def _later(work: PieceWork, settings: CurateSettings) -> list[int]:
+    """Returns the positions of the middle frame, of the last one, and of those that are searched besides."""
+    count = len(work.frames)
+    return [count // 2, count - 1, *more_positions(count, settings)] if count else []
+
+
+def _with_later(work: PieceWork, found: dict[str, list[list[Any]]], settings: CurateSettings) -> PieceWork:
+    rest = _later(work, settings)[2:]
+    work = _with_found(work, {text: entries[:2] for text, entries in found.items()}, ("middle", "last"))
+    candidates = [
+        row.model_copy(update={"more": dict(zip(rest, map(found_rows, found[row.text][2:]), strict=True))})
+        if row.text in found
+        else row
         for row in work.row.candidates
     ]
     return replace(work, row=work.row.model_copy(update={"candidates": candidates}))

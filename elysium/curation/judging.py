@@ -103,6 +103,7 @@ def _found(row: CandidateRow, piece: PieceRow, named: dict[str, Chunk], asked: S
         first=as_detections(row.text, row.first),
         middle=None if row.middle is None else as_detections(row.text, row.middle),
         last=None if row.last is None else as_detections(row.text, row.last),
+        more={position: as_detections(row.text, rows) for position, rows in row.more.items()},
         others={
             other.text: (named[other.text], as_detections(other.text, other.first))
             for other in asked

@@ -143,6 +143,7 @@ _OF_TRACKS = {
     "drift": "drift",
     "agreement_middle": "agreement",
     "agreement_last": "agreement",
+    "agreement": "agreement",
     "tiny_box": "size",
     "full_box": "size",
 }

@@ -74,6 +74,7 @@ class FoundSubject:
         first: All detections on the first frame, the most confident first.
         middle: On the middle frame; None at level `first`.
         last: On the last frame; None at level `first`.
+        more: On other frames, by their position in the piece, where `check_frames` asks for more than three.
         others: The first-frame detections of the piece's other candidates, by chunk text.
         known: Whether the grounder could find such an object at all.
         split: Which side of the train/evaluation border the piece lies on; None if that is not decided.
@@ -83,6 +84,7 @@ class FoundSubject:
     first: Sequence[Detection]
     middle: Sequence[Detection] | None = None
     last: Sequence[Detection] | None = None
+    more: Mapping[int, Sequence[Detection]] = field(default_factory=dict)
     others: Mapping[str, tuple[Chunk, Sequence[Detection]]] = field(default_factory=dict)
     known: bool = True
     split: Split | None = None

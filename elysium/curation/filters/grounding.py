@@ -66,6 +66,20 @@ def last_frame(subject: FoundSubject, settings: CurateSettings) -> Verdict:
     return _found("last_frame", "not_found_last", subject.last or (), settings)
 
 
+def more_positions(num_frames: int, settings: CurateSettings) -> list[int]:
+    """Returns the positions in a piece that are searched besides first, middle and last frame, at even distances.
+
+    Example:
+        >>> more_positions(24, CurateSettings()), more_positions(24, CurateSettings(check_frames=5))
+        ([], [6, 17])
+    """
+    count = settings.check_frames
+    if count <= 3:
+        return []
+    even = {round(number * (num_frames - 1) / (count - 1)) for number in range(count)}
+    return sorted(even - {0, num_frames // 2, num_frames - 1, (num_frames - 1) // 2})
+
+
 def confident(detections: Sequence[Detection], settings: CurateSettings) -> list[Detection]:
     """Returns the detections that are confident enough, the most confident first."""
     sure = [detection for detection in detections if detection.confidence > settings.grounding_confidence]

@@ -10,7 +10,8 @@ CVPR 2010).
 
 What it does not see: text that is smaller than a fortieth of the frame's longer side, that moves or fades, in writing
 that is joined up, or nearly as bright as what is behind it, which semi-transparent watermarks often are; logos without
-letters. What it takes for an overlay: a sign in the scene that is as plain, before a camera that stands still.
+letters; anything on frames of less than 256 pixels. What it takes for an overlay: a sign in the scene that is as plain,
+before a camera that stands still.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _EVEN = 30  # levels: standard deviation within a letter
 _ALIKE = 15  # levels between neighbours
 _HEIGHTS = (6, 60)
 _MIN_LETTERS = 5
+_MIN_SIDE = 256  # of the frame; on a smaller one letters are as large as the grain of any texture
 
 
 def overlay(subject: PieceSubject, settings: CurateSettings) -> Verdict:
@@ -50,6 +52,8 @@ def text_share(greys: Image, least_contrast: float = 40.0) -> float:
         greys: Frames from all over the piece, shape `(k, h, w)`, longer side 512 pixels or less.
         least_contrast: Levels of 256 by which text differs from what is around it.
     """
+    if max(greys.shape[1:]) < _MIN_SIDE:
+        return 0.0
     darkest, brightest = greys.min(axis=0), greys.max(axis=0)
     steady = brightest - darkest < _STEADY
     square = cv2.getStructuringElement(cv2.MORPH_RECT, (_STROKE, _STROKE))

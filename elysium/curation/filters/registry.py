@@ -132,6 +132,7 @@ FILTERS: tuple[Filter, ...] = (
     _filter("track", drift.drift, "max_drift", origin="the paper's"),
     _filter("track", tracks.agreement_middle, _CONFIDENT, "min_iou", origin="the paper's"),
     _filter("track", tracks.agreement_last, _CONFIDENT, "min_iou", origin="the paper's"),
+    _filter("track", tracks.agreement, _CONFIDENT, "min_mean_iou", "check_frames"),
     _filter("track", tracks.tiny_box, "min_box_side"),
     _filter("track", tracks.full_box, "max_box_area"),
     _filter("kept", duplicates.one_expression, "same_object_iou"),

@@ -33,6 +33,17 @@ def agreement_last(subject: TrackSubject, settings: CurateSettings) -> Verdict:
     return _agreement("last", subject.track.boxes[-1], subject.found.last or (), settings)
 
 
+def agreement(subject: TrackSubject, settings: CurateSettings) -> Verdict:
+    """Track and grounding agree on the whole; the number is their mean IoU on the searched frames after the first."""
+    boxes, found = subject.track.boxes, subject.found
+    searched = {len(boxes) // 2: found.middle or (), len(boxes) - 1: found.last or (), **found.more}
+    sure = {position: confident(detections, settings) for position, detections in searched.items()}
+    # A frame on which nothing was found says nothing here; `middle_frame` and `last_frame` have asked for theirs.
+    overlaps = [best_match(detections, boxes[position])[1] for position, detections in sure.items() if detections]
+    mean, limit = float(np.mean(overlaps)) if overlaps else 0.0, settings.min_mean_iou
+    return Verdict("agreement", mean >= limit, "" if mean >= limit else "elsewhere", mean, limit)
+
+
 def tiny_box(subject: TrackSubject, settings: CurateSettings) -> Verdict:
     """The box is large enough on every frame; the number is its shortest side, as a share of the frame's side."""
     boxes = subject.track.boxes
