@@ -13,7 +13,7 @@ from elysium.pipeline.steps import step
 
 @pytest.mark.parametrize(
     ("name", "progress"),
-    [("curate", "parts/*"), ("finetune", "trainer/checkpoint-*")],
+    [("curate", "work/*/*.json"), ("finetune", "trainer/checkpoint-*")],
 )
 def test_a_step_killed_in_the_middle_ends_as_if_nothing_had_happened(finished, started, elysium, name, progress):
     undisturbed = finished[0].manifest(step(name))
