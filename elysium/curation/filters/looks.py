@@ -37,8 +37,8 @@ class Entry(NamedTuple):
     Attributes:
         vid: Its id.
         video: Id of the video that it is a piece of.
-        place: What the pieces of the source are ordered by, for example number of the video and of the piece; as many
-            numbers for each piece, and no two pieces alike.
+        place: What the pieces of the source are ordered by, for example the video's number; as many numbers for each
+            piece. Pieces in the same place are ordered by their ids.
         looks: Of some of its frames, as `looks` gives them.
     """
 
@@ -117,7 +117,8 @@ def _columns(entries: Iterable[Entry]) -> _Columns:
             words.append(int(look[_DIGITS:], 16))
     count = len(vids)
     parts = np.frombuffer(places, dtype=np.int64).reshape(count, -1) if count else np.zeros((0, 1), dtype=np.int64)
-    order = np.lexsort(parts.T[::-1])
+    by_name = np.array(sorted(range(count), key=vids.__getitem__), dtype=np.int64)
+    order = by_name[np.lexsort(parts[by_name].T[::-1])]
     counted = np.array(counts, dtype=np.int64)
     starts = np.cumsum(counted) - counted
     sorted_counts = counted[order]
