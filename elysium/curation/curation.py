@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elysium.config import Settings
+from elysium.curation.dataset.card import installed
 from elysium.curation.engine import Job, Listing, run_job
 from elysium.curation.publishing import publish
 from elysium.curation.registry import check_names
@@ -42,6 +43,7 @@ class Plan(BaseModel):
         listing: Digest of the videos' ids, addresses and captions.
         curate: The settings that decide the result.
         seed: Of the run.
+        versions: Of the packages that it was begun with; others give other bytes, which is warned of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +54,7 @@ class Plan(BaseModel):
     listing: str
     curate: dict[str, Any]
     seed: int
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -162,12 +165,19 @@ def _claim(root: Path, settings: Settings, listing: Listing, digest: str) -> Non
         listing=digest,
         curate=json.loads(settings.curate.model_dump_json()),
         seed=settings.seed,
+        versions=installed(),
     )
     old = read_plan(root)
     if old is None:
         write_atomic(root / PLAN, plan.model_dump_json(indent=1))
         return
-    if old == plan:
+    if old.model_copy(update={"versions": plan.versions}) == plan:
+        other = [
+            name for name in {**old.versions, **plan.versions} if old.versions.get(name) != plan.versions.get(name)
+        ]
+        if other:
+            told = ", ".join(f"{name} {old.versions.get(name)} there, {plan.versions.get(name)} now" for name in other)
+            logger.warning("going on with other versions (%s): what is left may come out otherwise", told)
         return
     changed = [name for name in plan.curate if plan.curate[name] != old.curate.get(name)]
     what = ", ".join(f"curate.{name}: {old.curate.get(name)!r} there, {plan.curate[name]!r} now" for name in changed)

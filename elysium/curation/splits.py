@@ -115,7 +115,8 @@ def hold_out(records: Iterable[TrackRecord], settings: CurateSettings, near: Ite
         return HeldOut(moves=False)
     groups = _groups(near)
     most = settings.num_evaluation_videos
-    fixed, open_groups, seen, training = set(), set(), set(), set()
+    fixed, open_groups, seen = set(), set(), set()
+    training: set[str] = set()
     for record in records:
         content = record.metadata.content_sha256
         group = groups.get(content, content)
