@@ -43,11 +43,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from changes import CHANGES, FRAME_CHANGES, Pictures, jpeg, resized
+from elysium.curation.clip import curate_clip
 from PIL import Image
 from reporting import finish
 
 from elysium.config import load_settings
-from elysium.curation.clip import curate_clip
 from elysium.curation.splits import decide_splits
 from elysium.data.pictures import read_grey
 from elysium.data.records import RawClip, TrackRecord
