@@ -23,7 +23,7 @@ from elysium.curation.registry import PartsShelf
 from elysium.curation.sources.header import limits_of, probe_limits
 from elysium.curation.sources.tasks import VideoTask
 from elysium.curation.splits import split_of
-from elysium.data.limits import VideoError
+from elysium.data.limits import FrameSizeError, LengthError, NoVideoError, VideoError, flag
 from elysium.data.transfer import FetchError
 from elysium.data.video import decoder
 from elysium.errors import ElysiumError, UsageError
@@ -230,7 +230,7 @@ class _Video:
         except UsageError:
             raise
         except VideoError as error:
-            self._fail("unreadable", str(error))
+            self._fail(_kind(error), str(error))
         except (ElysiumError, ValueError) as error:
             self._fail("failed", str(error))
 
@@ -259,7 +259,15 @@ class _Video:
         shown = message.strip().splitlines()[0] if message.strip() else kind
         # Where files lay on this machine says nothing to anybody, and differs from run to run.
         shown = shown.replace(f"{self._folder}{os.sep}", "") if self._folder is not None else shown
+        for name in ("max_seconds", "max_pixels"):
+            shown = shown.replace(flag(name), f"curate.{name}")
         self.row = self.row.model_copy(update={"error": shown, "kind": kind})
+
+
+def _kind(error: VideoError) -> str:
+    """Returns what is wrong with a video that decoding gave up, in the words that its header is refused with."""
+    kinds = {FrameSizeError: "too_large", LengthError: "too_long", NoVideoError: "no_video"}
+    return kinds.get(type(error), "unreadable")
 
 
 def _group(block: Block, number: int, waiting: Sequence[tuple[int, PieceWork]]) -> Group:

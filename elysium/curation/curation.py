@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elysium.config import Settings
-from elysium.curation.dataset.card import installed
 from elysium.curation.engine import Job, Listing, run_job
+from elysium.curation.filters.registry import check_filters
 from elysium.curation.publishing import publish
 from elysium.curation.registry import check_names
 from elysium.curation.shards import WORK, ShardStore
+from elysium.curation.sharing import alone, claiming, is_held, make_data_set, missing_shards
 from elysium.curation.sources.streak import SUSPICIOUS
 from elysium.curation.sources.tasks import VideoTask
 from elysium.data.transfer import FetchError
-from elysium.errors import ElysiumError, UsageError
+from elysium.errors import UsageError
 from elysium.pipeline.workspace import digest_of, write_atomic
 
 logger = logging.getLogger(__name__)
@@ -114,11 +113,23 @@ def curate(
         OSError: If results cannot be written.
     """
     check_names(settings.curate)
-    root.mkdir(parents=True, exist_ok=True)
-    _claim(root, settings, listing, digest)
+    check_filters(settings.curate)
     store = ShardStore(root, settings.curate)
+    plan = Plan(
+        source=settings.ingest.source,
+        num_videos=listing.num_videos,
+        num_shards=listing.num_shards,
+        listing=digest,
+        curate=json.loads(settings.curate.model_dump_json()),
+        seed=settings.seed,
+        versions=installed(),
+    )
+    old = read_plan(root)
+    if old is not None and not _same(old, plan) and store.has_work():
+        raise _another(root, old, plan)
     index, count = share
-    with _alone(root, index, count):
+    with alone(root, index, count):
+        _claim(store, plan, share)
         own = range(index, listing.num_shards, count)
         todo = [shard for shard in own if not store.is_whole(shard)]
         if retry_failed:
@@ -135,7 +146,7 @@ def curate(
             for shard in todo:
                 store.forget(shard, SUSPICIOUS)
             raise
-    missing = [shard for shard in range(listing.num_shards) if store.manifest(shard) is None]
+    missing = missing_shards(store, listing.num_shards)
     if missing:
         logger.info(
             "%d of %d shards are missing; whoever does the last one makes the data set",
@@ -143,10 +154,7 @@ def curate(
             listing.num_shards,
         )
         return None
-    with _alone(root, 0, 0):
-        stats = publish(store, listing.num_shards)
-    shutil.rmtree(root / WORK, ignore_errors=True)
-    return stats
+    return make_data_set(store, listing.num_shards, publish)
 
 
 def read_plan(root: Path) -> Plan | None:
@@ -157,48 +165,59 @@ def read_plan(root: Path) -> Plan | None:
         return None
 
 
-def _claim(root: Path, settings: Settings, listing: Listing, digest: str) -> None:
-    plan = Plan(
-        source=settings.ingest.source,
-        num_videos=listing.num_videos,
-        num_shards=listing.num_shards,
-        listing=digest,
-        curate=json.loads(settings.curate.model_dump_json()),
-        seed=settings.seed,
-        versions=installed(),
-    )
-    old = read_plan(root)
-    if old is None:
+def _claim(store: ShardStore, plan: Plan, share: tuple[int, int]) -> None:
+    """Says what the folder is about, or sees to it that it is about the same; one process after the other."""
+    root = store.root
+    with claiming(root):
+        old = read_plan(root)
+        if old is not None and _same(old, plan):
+            _warn_of_versions(old, plan)
+            return
+        # A setting that was mistyped must not bind the folder: nothing was finished with it.
+        if old is not None and (store.has_work() or is_held(root, but=share)):
+            raise _another(root, old, plan)
+        for folder in (root / WORK).glob("[0-9]*"):
+            shutil.rmtree(folder, ignore_errors=True)
         write_atomic(root / PLAN, plan.model_dump_json(indent=1))
-        return
-    if old.model_copy(update={"versions": plan.versions}) == plan:
-        other = [
-            name for name in {**old.versions, **plan.versions} if old.versions.get(name) != plan.versions.get(name)
-        ]
-        if other:
-            told = ", ".join(f"{name} {old.versions.get(name)} there, {plan.versions.get(name)} now" for name in other)
-            logger.warning("going on with other versions (%s): what is left may come out otherwise", told)
-        return
-    changed = [name for name in plan.curate if plan.curate[name] != old.curate.get(name)]
-    what = ", ".join(f"curate.{name}: {old.curate.get(name)!r} there, {plan.curate[name]!r} now" for name in changed)
-    raise UsageError(
+
+
+def _same(old: Plan, plan: Plan) -> bool:
+    return old.model_copy(update={"versions": plan.versions}) == plan
+
+
+def _warn_of_versions(old: Plan, plan: Plan) -> None:
+    names = sorted({*old.versions, *plan.versions})
+    other = [name for name in names if old.versions.get(name) != plan.versions.get(name)]
+    if other:
+        told = ", ".join(f"{name} {old.versions.get(name)} there, {plan.versions.get(name)} now" for name in other)
+        logger.warning("going on with other versions (%s): what is left may come out otherwise", told)
+
+
+def _another(root: Path, old: Plan, plan: Plan) -> UsageError:
+    changed = [
+        f"curate.{name}: {_differing(old.curate.get(name), plan.curate[name])}"
+        for name in plan.curate
+        if plan.curate[name] != old.curate.get(name)
+    ]
+    if old.seed != plan.seed:
+        changed.append(f"seed: {old.seed} there, {plan.seed} now")
+    what = f"{old.num_videos} videos of {old.source!r} there, {plan.num_videos} of {plan.source!r} now"
+    return UsageError(
         f"{root} holds a curation of {'other settings' if changed else 'another source'} "
-        f"({what or f'{old.num_videos} videos of {old.source!r} there, {plan.num_videos} of {plan.source!r} now'}); "
-        "name another output, or the same source and settings to go on"
+        f"({', '.join(changed) or what}); name another output, or the same source and settings to go on"
     )
 
 
-@contextlib.contextmanager
-def _alone(root: Path, index: int, count: int) -> Iterator[None]:
-    """Holds a share of a curation's work; it is let go of when the process ends, also by kill -9."""
-    folder = root / WORK
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".share-{index}-of-{count}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ElysiumError(f"another process is at work on {root}; wait for it, or stop it") from error
-        yield
+def _differing(there: Any, now: Any) -> str:
+    """Returns how a setting differs; of a list what is in one of both only."""
+    if isinstance(there, list) and isinstance(now, list) and set(there) != set(now):
+        there, now = [name for name in there if name not in now], [name for name in now if name not in there]
+    return f"{_short(there)} there, {_short(now)} now"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}…"
 
 
 class _Progress:

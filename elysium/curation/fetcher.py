@@ -54,7 +54,9 @@ class Fetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(self._folder, ignore_errors=True)  # before waiting, which may be cut short
+        self._pool.shutdown(wait=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def prepare(self, tasks: Iterable[VideoTask]) -> None:

@@ -9,6 +9,7 @@ shards down as `engine` does. When a worker or a node is lost, Ray does its bloc
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import socket
 from collections.abc import Iterator
@@ -31,12 +32,15 @@ from elysium.curation.engine import Job, Report
 from elysium.curation.fetcher import Fetcher
 from elysium.curation.registry import PartsShelf
 from elysium.curation.shards import ShardStore
+from elysium.curation.stopping import own_signals
 from elysium.errors import ElysiumError, UsageError
 
 logger = logging.getLogger(__name__)
 
 _Batch = dict[str, list[Any]]  # a column `item` with one pickled thing
 _KIND = "item"
+_ANSWER = 5.0  # seconds
+_SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # an empty frame of HTTP/2: length, type 4, flags, stream
 
 
 def run_on_ray(job: Job, report: Report) -> None:
@@ -62,12 +66,13 @@ def _connected(settings: Settings) -> Any:
     if not ray.is_initialized():
         _check_address(settings.engine.address)
         try:
-            ray.init(
-                address=settings.engine.address or "local",
-                include_dashboard=False if settings.engine.address is None else None,
-                configure_logging=False,
-                log_to_driver=False,
-            )
+            with own_signals():
+                ray.init(
+                    address=settings.engine.address or "local",
+                    include_dashboard=False if settings.engine.address is None else None,
+                    configure_logging=False,
+                    log_to_driver=False,
+                )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"engine.address: no Ray cluster answers at {settings.engine.address!r} ({error}); "
@@ -77,17 +82,32 @@ def _connected(settings: Settings) -> Any:
 
 
 def _check_address(address: str | None) -> None:
-    """Raises UsageError if nothing listens at `host:port`; Ray itself would try for minutes."""
+    """Raises UsageError if no gRPC server answers at `host:port`; Ray itself would try for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "1":
+                _greet(connection)
+    except (OSError, OverflowError) as error:
         raise UsageError(
-            f"engine.address: no Ray cluster answers at {address!r} ({error.strerror or error}); "
+            f"engine.address: no Ray cluster answers at {address!r} ({getattr(error, 'strerror', None) or error}); "
             "start one with `ray start --head`, or leave the address out"
         ) from error
+
+
+def _greet(connection: socket.socket) -> None:
+    """Begins HTTP/2, which gRPC is spoken over, and waits for the other side to do the same (RFC 9113 §3.4)."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
+    head = b""
+    while len(head) < len(_SETTINGS):
+        part = connection.recv(len(_SETTINGS) - len(head))
+        if not part:
+            raise ConnectionError("what listens there is no Ray")
+        head += part
+    if head[3] != _SETTINGS[3]:
+        raise ConnectionError("what listens there is no Ray")
 
 
 def _run(ray: Any, job: Job, report: Report) -> None:

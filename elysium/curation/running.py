@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import shutil
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +17,42 @@ from elysium.curation.curation import TaskList, curate
 from elysium.curation.engine import Listing as AnyListing
 from elysium.curation.explain import draw_explanation, frames_shown
 from elysium.curation.fetcher import Fetcher
+from elysium.curation.filters.registry import check_filters
 from elysium.curation.locating import Curation
 from elysium.curation.pieces import WORKING_SIDE
 from elysium.curation.registry import check_names
 from elysium.curation.sources.listing import FOLDER, Listing, make_listing
+from elysium.curation.stopping import stoppable
 from elysium.data.decoding import decode_file
-from elysium.errors import ElysiumError
+from elysium.errors import ElysiumError, UsageError
+from elysium.pipeline.execute import NO_SPACE
 
 _PAPER = 9.8  # GPU-seconds a kept pair (PROTOCOL §6)
 _TRIAL = "dry-run"
 _CANDIDATES = 20  # for each video that is held out
+# What is wrong with the place, where time mends nothing.
+_NOT_A_PLACE = frozenset(
+    {
+        *(errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+    }
+)
 
 
 def run(
     root: Path, settings: Settings, share: tuple[int, int] = (0, 1), *, retry_failed: bool = False
 ) -> dict[str, Any] | None:
-    """Does what is left to do of a curation of `settings.ingest.source`; see `curation.curate`."""
-    check_names(settings.curate)
-    listing = make_listing(settings.ingest, root, shard_videos=settings.curate.shard_videos)
-    settings = with_candidates(settings, listing.num_videos)
-    return curate(root, settings, listing, digest=listing.digest, share=share, retry_failed=retry_failed)
+    """Does what is left to do of a curation of `settings.ingest.source`; see `curation.curate`.
+
+    Raises:
+        UsageError: If source, settings or output cannot work.
+        ElysiumError: If the disk is full, a server fails, or another process does the same.
+        CurationStopped: After SIGINT or SIGTERM.
+    """
+    with stoppable(), _told(root):
+        listing = _begin(root, settings)
+        settings = with_candidates(settings, listing.num_videos)
+        return curate(root, settings, listing, digest=listing.digest, share=share, retry_failed=retry_failed)
 
 
 def with_candidates(settings: Settings, num_videos: int) -> Settings:
@@ -58,9 +77,16 @@ def estimate(root: Path, settings: Settings, num_videos: int, price: float | Non
         settings: Of the run.
         num_videos: How many to try.
         price: Of one machine-hour.
+
+    Raises:
+        UsageError, ElysiumError, CurationStopped: As `run`.
     """
-    check_names(settings.curate)
-    listing = make_listing(settings.ingest, root, shard_videos=settings.curate.shard_videos)
+    with stoppable(), _told(root):
+        return _estimate(root, settings, num_videos, price)
+
+
+def _estimate(root: Path, settings: Settings, num_videos: int, price: float | None) -> dict[str, Any]:
+    listing = _begin(root, settings)
     tasks = TaskList(listing.tasks(0, min(num_videos, listing.num_videos)), settings.curate.shard_videos)
     folder = root / _TRIAL
     shutil.rmtree(folder, ignore_errors=True)
@@ -115,6 +141,37 @@ def format_estimate(tried: dict[str, Any]) -> str:
         f"{whole['gibibytes']:.1f} GiB" + ("" if whole["price"] is None else f", {whole['price']:.2f} at that price")
     )
     return "\n".join(lines)
+
+
+def _begin(root: Path, settings: Settings) -> Listing:
+    """Returns the listing, after all that can be seen at once has been looked at."""
+    check_names(settings.curate)
+    check_filters(settings.curate)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        if error.errno not in _NOT_A_PLACE:
+            raise
+        raise UsageError(
+            f"--output: {root} cannot be made or not be written ({error.strerror}); "
+            "name a folder, new or not, in a place that may be written"
+        ) from error
+    return make_listing(settings.ingest, root, shard_videos=settings.curate.shard_videos)
+
+
+@contextlib.contextmanager
+def _told(root: Path) -> Iterator[None]:
+    """Makes what a disk refuses an error for people."""
+    try:
+        yield
+    except OSError as error:
+        what = "no space is left" if error.errno in NO_SPACE else "cannot be read or written"
+        raise ElysiumError(
+            f"{error.filename or root}: {what} ({error.strerror or error}); mend that and run the same command again: "
+            "what is finished is kept"
+        ) from error
 
 
 def settings_of(curation: Curation, overrides: Sequence[str] = ()) -> Settings:

@@ -86,6 +86,10 @@ class ShardStore:
         folder = self.root / SHARDS
         return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
 
+    def has_work(self) -> bool:
+        """Returns whether anything is finished, be it one block."""
+        return bool(self.published()) or next((self.root / WORK).glob("*/*.json"), None) is not None
+
     def is_whole(self, shard: int) -> bool:
         """Returns whether a shard is published and none of its tables was cut short; `damage` looks closer."""
         manifest = self.manifest(shard)

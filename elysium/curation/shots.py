@@ -15,14 +15,16 @@ class CutDetector:
 
     def __init__(self) -> None:
         self._before: npt.NDArray[np.uint8] | None = None
+        self._size: tuple[int, ...] = ()
 
     def change(self, image: npt.NDArray[np.uint8]) -> float:
         """Returns the change since the last frame, 0 to 255; 0 for the first, 255 where the size of frames changes."""
-        small, before = _small_hsv(image), self._before
-        self._before = small
+        small, before, size = _small_hsv(image), self._before, self._size
+        self._before, self._size = small, image.shape
         if before is None:
             return 0.0
-        return _change(before, small) if before.shape == small.shape else _ANOTHER_SIZE
+        # Frames of two sizes may well have small pictures of one.
+        return _change(before, small) if size == image.shape else _ANOTHER_SIZE
 
 
 def scene_change(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from pathlib import Path
 from typing import Any
 
 from elysium.curation.locating import Curation, find_curation
 from elysium.curation.outcome import STAGES
-from elysium.curation.shards import MANIFEST, WORK
+from elysium.curation.shards import MANIFEST
+from elysium.curation.sharing import is_held
 from elysium.curation.summary import Counts
 
 _RECENT = 3600.0  # seconds that the rate is taken over
@@ -30,7 +30,7 @@ def read_status(folder: Path) -> dict[str, Any]:
     rate = _rate(finished)
     left = num_videos - counts.num_videos
     is_done = (curation.root / "stats.json").is_file() and left == 0
-    state = "done" if is_done else "running" if _is_held(curation.root) else "stopped"
+    state = "done" if is_done else "running" if is_held(curation.root) else "stopped"
     return {
         "state": state,
         "videos_done": counts.num_videos,
@@ -95,17 +95,6 @@ def _rate(finished: list[tuple[float, int]]) -> float | None:
     seconds = max(time.time(), end) - recent[0][0] if time.time() - end < _RECENT else end - recent[0][0]
     # What was finished at the first moment was worked on before it.
     return sum(count for _, count in recent[1:]) / seconds if seconds > 0 and len(recent) > 1 else None
-
-
-def _is_held(root: Path) -> bool:
-    """Returns whether a process is at work on it on this machine."""
-    for path in (root / WORK).glob(".share-*.lock"):
-        with path.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return True
-    return False
 
 
 def _duration(seconds: float) -> str:

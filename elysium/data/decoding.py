@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elysium.data.limits import Limits, NoVideoError, VideoError
+from elysium.data.limits import LengthError, Limits, NoVideoError, VideoError
 from elysium.data.pictures import over_black
 from elysium.data.seeking import keyframe_before, seek
 from elysium.data.truncation import missing_bytes
@@ -212,7 +212,7 @@ class FrameReader:
 
     def _check_amount(self, count: int, seconds: float, decoded_bytes: int) -> None:
         if seconds > self._limits.max_seconds:
-            raise VideoError(
+            raise LengthError(
                 f"{self._name}: frame {count} comes {seconds:.1f} s after the first, over the limit of "
                 f"{self._limits.max_seconds:g} s (--max-seconds)"
             )

@@ -28,6 +28,10 @@ class FrameSizeError(VideoError):
         self.pixels = pixels
 
 
+class LengthError(VideoError):
+    """A video over the limit of seconds."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much one video may ask of this machine: guards against small files that unfold into huge ones.

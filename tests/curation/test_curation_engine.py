@@ -19,6 +19,7 @@ from elysium.curation.curation import curate
 from elysium.curation.engine import ahead
 from elysium.curation.evidence import VideoRow
 from elysium.curation.locating import find_curation
+from elysium.curation.sharing import alone
 from elysium.curation.step import list_raw
 from elysium.data.records import RawClip, read_jsonl, write_jsonl
 from elysium.errors import ElysiumError, UsageError
@@ -172,7 +173,7 @@ def test_other_settings_need_another_folder(begin, undisturbed):
 
 def test_two_processes_do_not_do_the_same_work(begin, tmp_path):
     tmp_path.joinpath("work").mkdir()
-    with module._alone(tmp_path, 0, 1), pytest.raises(ElysiumError, match="another process"):
+    with alone(tmp_path, 0, 1), pytest.raises(ElysiumError, match="another process"):
         begin(tmp_path)
 
 
