@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elysium.config import Settings
+from elysium.curation.dataset.card import installed
 from elysium.curation.engine import Job, Listing, run_job
 from elysium.curation.filters.registry import check_filters
 from elysium.curation.publishing import publish
