@@ -110,7 +110,7 @@ def test_nothing_but_the_tracks_is_left(undisturbed):
     assert {path.name for path in output.iterdir()} == {
         *("train.jsonl", "train.index", "evaluation.jsonl", "evaluation.index", "rejects.jsonl", "stats.json"),
         *("parquet", "frames", "shards", "plan.json", "ledger.parquet"),
-        *("README.md", "funnel.svg", "contact_sheet.html"),
+        *("README.md", "funnel.svg", "contact_sheet.html", "published.json"),
     }
 
 
