@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,14 +44,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from changes import CHANGES, FRAME_CHANGES, Pictures, jpeg, resized
-from elysium.curation.clip import curate_clip
 from PIL import Image
 from reporting import finish
 
 from elysium.config import load_settings
-from elysium.curation.splits import decide_splits
+from elysium.curation.curation import curate
+from elysium.curation.step import list_raw
 from elysium.data.pictures import read_grey
-from elysium.data.records import RawClip, TrackRecord
+from elysium.data.records import RawClip, TrackRecord, read_jsonl, write_jsonl
 from elysium.data.samples import sample_clips
 from elysium.data.simulator import simulate
 from elysium.data.video import iterate_video
@@ -207,17 +208,24 @@ def built_in() -> dict[str, Any]:
     """Returns which built-in evaluation records look like training, for both ways of splitting."""
     found = {}
     for way in ("time", "video"):
-        settings = load_settings("nano", [f"curate.split_by={way}"]).curate
-        clips = [
-            RawClip(id=sample.id, path=sample.path.name, caption=sample.caption, source="", sha256=sample.sha256)
-            for sample in sample_clips()
-        ]
-        records: list[TrackRecord] = []
+        settings = load_settings("nano", [f"curate.split_by={way}"])
         with tempfile.TemporaryDirectory() as scratch:
-            for clip, sample in zip(decide_splits(clips, settings), sample_clips(), strict=True):
-                records += curate_clip(clip, sample.path.parent, Path(scratch), settings).records
+            raw, tracks = Path(scratch) / "raw", Path(scratch) / "tracks"
+            raw.mkdir()
+            for sample in sample_clips():
+                shutil.copyfile(sample.path, raw / sample.path.name)
+            clips = [
+                RawClip(id=sample.id, path=sample.path.name, caption=sample.caption, source="", sha256=sample.sha256)
+                for sample in sample_clips()
+            ]
+            write_jsonl(raw / "manifest.jsonl", clips)
+            listing = list_raw(raw, settings.curate)
+            curate(tracks, settings, listing, digest=listing.digest)
             sides = {
-                side: [of_track(record, Path(scratch)) for record in records if record.metadata.split == side]
+                side: [
+                    of_track(record, tracks)
+                    for record in read_jsonl(tracks / f"{side}.jsonl", TrackRecord, allow_empty=True)
+                ]
                 for side in ("train", "evaluation")
             }
             leaks = find_leaks(sides["evaluation"], [build(sides["train"])])

@@ -85,12 +85,12 @@ class CurateSettings(Section):
         0.65, ge=0, le=1, description="share of changed places at which a frame mixes an earlier and a later one alike"
     )
     min_motion: float = Field(
-        3.0, ge=0, le=255, description="grey levels by which the most changing part of the frame changes at least"
+        2.0, ge=0, le=255, description="grey levels by which the most changing part of the frame changes at least"
     )
     max_bars: float = Field(0.03, ge=0, lt=1, description="share of the frame that black bars may cover")
     max_text: float = Field(0.004, ge=0, le=1, description="share of the frame that overlaid text may cover")
-    text_contrast: float = Field(
-        40.0, gt=0, le=255, description="grey levels by which overlaid text differs from what is around it"
+    text_contrast: int = Field(
+        40, ge=1, le=255, description="grey levels by which overlaid text differs from what is around it"
     )
     # Pieces.
     scene_threshold: float = Field(27.0, gt=0, description="mean HSV change between frames that is called a cut")

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elysium.config import Settings
+from elysium.curation.dataset.card import installed
 from elysium.curation.engine import Job, Listing, run_job
 from elysium.curation.filters.registry import check_filters
 from elysium.curation.publishing import publish
@@ -42,6 +43,7 @@ class Plan(BaseModel):
         listing: Digest of the videos' ids, addresses and captions.
         curate: The settings that decide the result.
         seed: Of the run.
+        versions: Of the packages that it was begun with; others give other bytes, which is warned of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +54,7 @@ class Plan(BaseModel):
     listing: str
     curate: dict[str, Any]
     seed: int
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,10 @@ def curate(
         listing=digest,
         curate=json.loads(settings.curate.model_dump_json()),
         seed=settings.seed,
+        versions=installed(),
     )
     old = read_plan(root)
-    if old is not None and old != plan and store.has_work():
+    if old is not None and not _is_same(old, plan) and store.has_work():
         raise _another(root, old, plan)
     index, count = share
     with alone(root, index, count):
@@ -169,12 +173,27 @@ def _claim(store: ShardStore, plan: Plan, share: tuple[int, int]) -> None:
         old = read_plan(root)
         if old == plan:
             return
+        begun = old is not None and (store.has_work() or is_held(root, but=share))
+        if old is not None and begun:
+            if not _is_same(old, plan):
+                raise _another(root, old, plan)
+            _warn_of_versions(old, plan)
+            return
         # A setting that was mistyped must not bind the folder: nothing was finished with it.
-        if old is not None and (store.has_work() or is_held(root, but=share)):
-            raise _another(root, old, plan)
         for folder in (root / WORK).glob("[0-9]*"):
             shutil.rmtree(folder, ignore_errors=True)
         write_atomic(root / PLAN, plan.model_dump_json(indent=1))
+
+
+def _is_same(old: Plan, plan: Plan) -> bool:
+    return old.model_copy(update={"versions": plan.versions}) == plan
+
+
+def _warn_of_versions(old: Plan, plan: Plan) -> None:
+    names = {**old.versions, **plan.versions}
+    other = [name for name in names if old.versions.get(name) != plan.versions.get(name)]
+    told = ", ".join(f"{name} {old.versions.get(name)} there, {plan.versions.get(name)} now" for name in other)
+    logger.warning("going on with other versions (%s): what is left may come out otherwise", told)
 
 
 def _another(root: Path, old: Plan, plan: Plan) -> UsageError:

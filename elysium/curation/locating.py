@@ -11,6 +11,7 @@ from elysium.config import CurateSettings
 from elysium.curation.curation import Plan, read_plan
 from elysium.curation.evidence import VideoRow
 from elysium.curation.shards import ShardStore
+from elysium.curation.sources.listing import FOLDER, Listing
 from elysium.errors import ElysiumError, UsageError
 from elysium.pipeline.steps import step
 from elysium.pipeline.workspace import Workspace
@@ -41,9 +42,16 @@ class Curation:
         Raises:
             UsageError: If there is no such video, or it was not worked on yet; the message names the nearest one.
         """
+        if (self.root / FOLDER).is_dir():
+            number = Listing(self.root).find(video).number
+            rows = self._shard(number // self.settings.shard_videos)
+            found = next((row for row in rows if row.id == video), None)
+            if found is None:
+                raise UsageError(f"video {video!r} was not worked on yet; see `elysium curate status {self.root}`")
+            return number // self.settings.shard_videos, found
         known: list[str] = []
-        for shard, rows in self._rows():
-            for row in rows:
+        for shard in range(self.plan.num_shards):
+            for row in self._shard(shard):
                 if row.id == video:
                     return shard, row
                 known.append(row.id)
@@ -51,13 +59,9 @@ class Curation:
         told = f"; did you mean {close[0]!r}?" if close else "; none is finished yet"
         raise UsageError(f"there is no video {video!r} in {self.root}{told}")
 
-    def _rows(self) -> Iterator[tuple[int, Iterator[VideoRow]]]:
+    def _shard(self, shard: int) -> Iterator[VideoRow]:
         store = self.store
-        for shard in range(self.plan.num_shards):
-            if store.manifest(shard) is not None:
-                yield shard, store.evidence(shard)
-            else:
-                yield shard, store.unfinished(shard)
+        return store.evidence(shard) if store.manifest(shard) is not None else store.unfinished(shard)
 
 
 def find_curation(folder: Path) -> Curation:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elysium.boxes import FloatArray
+from elysium.errors import ElysiumError
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def ground_all(grounder: Grounder, queries: Sequence[Query]) -> list[list[Detect
         found = grounder.ground_batch(asked) if asked else []
     else:
         found = [grounder.ground(query.frame, query.phrases) for query in asked]
+    if len(found) != len(asked):
+        raise ElysiumError(f"the grounder answered {len(found)} of {len(asked)} queries")
     answers = iter(found)
     return [next(answers) if query.phrases else [] for query in queries]
 
@@ -139,5 +142,22 @@ def track_all(tracker: Tracker, frames: Sequence[Frame], boxes: Sequence[Sequenc
     if not boxes:
         return []
     if isinstance(tracker, MultiTracker):
-        return tracker.track_objects(frames, boxes)
-    return [tracker.track(frames, box) for box in boxes]
+        tracks = tracker.track_objects(frames, boxes)
+    else:
+        tracks = [tracker.track(frames, box) for box in boxes]
+    if len(tracks) != len(boxes):
+        raise ElysiumError(f"the tracker gave {len(tracks)} tracks for {len(boxes)} boxes")
+    return [_checked(track, len(frames)) for track in tracks]
+
+
+def _checked(track: Track, num_frames: int) -> Track:
+    """Returns a track that is one: whoever wrote the tracker, its mistakes end here and with a name."""
+    boxes, confidence = np.asarray(track.boxes, dtype=np.float64), np.asarray(track.confidence, dtype=np.float64)
+    if boxes.shape != (num_frames, 4) or confidence.shape != (num_frames,):
+        raise ElysiumError(
+            f"a track of {num_frames} frames has boxes of shape ({num_frames}, 4) and a confidence of shape "
+            f"({num_frames},), the tracker gave {boxes.shape} and {confidence.shape}"
+        )
+    if not (np.isfinite(boxes).all() and np.isfinite(confidence).all()):
+        raise ElysiumError("the tracker gave a box or a confidence that is not finite; a lost object has zeros")
+    return Track(np.clip(boxes, 0.0, 1.0), np.clip(confidence, 0.0, 1.0))

@@ -116,18 +116,29 @@ def hold_out(records: Iterable[TrackRecord], settings: CurateSettings, near: Ite
     groups = _groups(near)
     most = settings.num_evaluation_videos
     fixed, open_groups, seen = set(), set(), set()
+    training: set[str] = set()
     for record in records:
         content = record.metadata.content_sha256
         group = groups.get(content, content)
-        if record.metadata.split == "evaluation":
-            if _is_fixed(record):
+        if _is_fixed(record):
+            if record.metadata.split == "evaluation":
                 fixed.add(group)
-            elif group not in seen:
-                seen.add(group)
-                open_groups.add(group)
-                if len(open_groups) > 4 * most + 1000:
-                    open_groups = _smallest(open_groups, most)
-    return HeldOut(frozenset(fixed | _smallest(open_groups, most)), groups, len(seen))
+        elif record.metadata.split == "train":
+            # Of those that are no candidates only the nearest two are of interest: see below.
+            training = _smallest(training | {group}, 2)
+        elif group not in seen:
+            seen.add(group)
+            open_groups.add(group)
+            if len(open_groups) > 4 * most + 1000:
+                open_groups = _smallest(open_groups, most)
+    held_out = _smallest(open_groups, most)
+    if settings.evaluation_share > 0 and most > 0:
+        # Of few videos chance may leave a side without any: then the nearest one goes there, as in `decide_splits`.
+        if not seen and len(training) > 1:
+            held_out = _smallest(training, 1)
+        elif not training and len(seen) > 1 and len(held_out) == len(seen):
+            held_out = _smallest(held_out, len(held_out) - 1)
+    return HeldOut(frozenset(fixed | held_out), groups, len(seen))
 
 
 def _smallest(groups: Iterable[str], count: int) -> set[str]:

@@ -50,6 +50,15 @@ def test_the_order_of_the_entries_does_not_matter():
         assert find_duplicates([entries[place] for place in rng.permutation(20)]) == expected
 
 
+def test_pieces_in_one_place_are_ordered_by_their_ids():
+    entries = [
+        Entry("b", "1", (0, 5), [text(0)]),
+        Entry("c", "2", (0, 4), [text(1)]),
+        Entry("a", "3", (0, 4), [text(3)]),
+    ]
+    assert find_duplicates(entries) == {"b": ("a", 2), "c": ("a", 1)}
+
+
 def test_pieces_of_one_video_are_not_each_others_duplicates():
     entries = [entry("a_0", 0, [text(0)], "a"), entry("a_1", 1, [text(1)], "a"), entry("b_0", 2, [text(3)], "b")]
     assert find_duplicates(entries) == {"b_0": ("a_0", 2)}

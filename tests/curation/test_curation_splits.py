@@ -97,7 +97,18 @@ def test_the_videos_with_the_smallest_numbers_stay_held_out(settings_with):
 
 def test_few_candidates_all_stay(settings_with):
     held = [record(f"e{number}", share=number / 100, split="evaluation") for number in range(30)]
-    assert set(published(held, settings_with()).values()) == {"evaluation"}
+    sides = published([*held, record("t", share=0.5)], settings_with())
+    assert {name for name, side in sides.items() if side == "train"} == {"t"}
+
+
+@pytest.mark.parametrize(("before", "moved"), [("evaluation", "c"), ("train", "a")])
+def test_of_few_videos_chance_leaves_no_side_empty(settings_with, before, moved):
+    records = [record(name, share=share, split=before) for name, share in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    sides = published(records, settings_with())
+    assert [name for name, side in sides.items() if side != before] == [moved]
+    assert published(records[:1], settings_with()) == {"a": before}
+    if before == "train":
+        assert set(published(records, settings_with(evaluation_share=0)).values()) == {"train"}
 
 
 def test_of_very_many_candidates_the_smallest_are_found(settings_with):

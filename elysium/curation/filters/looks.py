@@ -8,6 +8,7 @@ found only as far as the picture changes slowly.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from elysium.curation.protocols import Frame
 from elysium.data.pictures import read_grey
 from elysium.evaluation.leaks.fingerprint import NUM_BITS, SIDE, Hashes, distances, fingerprints
+from elysium.evaluation.leaks.looking import digest
 from elysium.evaluation.leaks.search import find_near
 
 _FRAMES = 3  # of a piece: a sixth, a half and five sixths through
@@ -35,7 +37,8 @@ class Entry(NamedTuple):
     Attributes:
         vid: Its id.
         video: Id of the video that it is a piece of.
-        place: What the pieces of the source are ordered by, for example number of the video and of the piece.
+        place: What the pieces of the source are ordered by, for example the video's number; as many numbers for each
+            piece. Pieces in the same place are ordered by their ids.
         looks: Of some of its frames, as `looks` gives them.
     """
 
@@ -64,7 +67,7 @@ def find_duplicates(entries: Iterable[Entry], distance: int = 12) -> dict[str, t
     """Returns the pieces that are near-duplicates, with the piece that stays in their place and the bits between them.
 
     In source order, a piece stays unless it is near one that stays; the order of `entries` does not matter. Memory is
-    some 100 bytes a look and half a GiB.
+    some 150 bytes a look, the ids, and half a GiB.
 
     Args:
         entries: The pieces; each id once.
@@ -74,21 +77,56 @@ def find_duplicates(entries: Iterable[Entry], distance: int = 12) -> dict[str, t
     Returns:
         Id of each piece that goes, to the id of the first one that it is near, and their smallest distance.
     """
-    ordered = sorted(entries, key=lambda entry: (entry.place, entry.vid))
-    hashes = np.array(
-        [(int(look[:_DIGITS], 16), int(look[_DIGITS:], 16)) for entry in ordered for look in entry.looks],
-        dtype=np.uint64,
-    ).reshape(-1, 2)
-    owner = np.repeat(np.arange(len(ordered)), [len(entry.looks) for entry in ordered])
-    numbers: dict[str, int] = {}
-    video = np.array([numbers.setdefault(entry.video, len(numbers)) for entry in ordered], dtype=np.int64)
+    columns = _columns(entries)
+    hashes, owner, video = columns.hashes, columns.owner, columns.video
     found = {}
-    for pieces in _groups(hashes, owner, len(ordered), distance):
+    for pieces in _groups(hashes, owner, len(columns.vids), distance):
         if len(np.unique(video[pieces])) > 1:
             starts, ends = np.searchsorted(owner, pieces), np.searchsorted(owner, pieces, side="right")
             for piece, kept, bits in _leave(pieces, starts, ends, hashes, video, distance):
-                found[ordered[piece].vid] = (ordered[kept].vid, bits)
+                found[columns.vids[piece]] = (columns.vids[kept], bits)
     return found
+
+
+class _Columns(NamedTuple):
+    """All entries in source order, without an object for each look.
+
+    Attributes:
+        vids: Of the pieces.
+        video: Digest of each one's video, shape `(count,)`.
+        hashes: Shape `(n, 2)`.
+        owner: The piece of each, ascending, shape `(n,)`.
+    """
+
+    vids: list[str]
+    video: Hashes
+    hashes: Hashes
+    owner: Integers
+
+
+def _columns(entries: Iterable[Entry]) -> _Columns:
+    vids: list[str] = []
+    places, videos, words, counts = array("q"), array("Q"), array("Q"), array("q")
+    for entry in entries:
+        vids.append(entry.vid)
+        places.extend(entry.place)
+        videos.append(digest(entry.video))
+        counts.append(len(entry.looks))
+        for look in entry.looks:
+            words.append(int(look[:_DIGITS], 16))
+            words.append(int(look[_DIGITS:], 16))
+    count = len(vids)
+    parts = np.frombuffer(places, dtype=np.int64).reshape(count, -1) if count else np.zeros((0, 1), dtype=np.int64)
+    by_name = np.array(sorted(range(count), key=vids.__getitem__), dtype=np.int64)
+    order = by_name[np.lexsort(parts[by_name].T[::-1])]
+    counted = np.array(counts, dtype=np.int64)
+    starts = np.cumsum(counted) - counted
+    sorted_counts = counted[order]
+    owner = np.repeat(np.arange(count), sorted_counts)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(sorted_counts) - sorted_counts, sorted_counts)
+    rows = np.repeat(starts[order], sorted_counts) + within
+    hashes = np.array(words, dtype=np.uint64).reshape(-1, 2)[rows]
+    return _Columns([vids[place] for place in order], np.array(videos, dtype=np.uint64)[order], hashes, owner)
 
 
 def _groups(hashes: Hashes, owner: Integers, count: int, distance: int) -> Iterator[Integers]:
@@ -119,7 +157,7 @@ def _groups(hashes: Hashes, owner: Integers, count: int, distance: int) -> Itera
 
 
 def _leave(
-    pieces: Integers, starts: Integers, ends: Integers, hashes: Hashes, video: Integers, distance: int
+    pieces: Integers, starts: Integers, ends: Integers, hashes: Hashes, video: Hashes, distance: int
 ) -> Iterator[tuple[int, int, int]]:
     """Yields the pieces of a group that go, the first piece that stays and is near each, and their distance.
 
@@ -128,7 +166,7 @@ def _leave(
         starts: Row of each one's first hash.
         ends: Row behind its last one.
         hashes: Of all pieces.
-        video: Of all pieces, as a number.
+        video: Digest of each piece's.
         distance: Bits.
     """
     total = int((ends - starts).sum())

@@ -5,8 +5,8 @@ one colour, and they differ sharply from what is behind them. So strokes are wha
 (top-hat and black-hat transform, Serra 1982), in an image that keeps the darkest (for dark text: the brightest) value
 that a pixel has had; a stroke ends where it is half as strong as at its strongest nearby. Letters are the connected
 strokes that are as tall, as wide and as full as letters are, and as bright on all sampled frames. Text is five of them
-in a row, of one height and one brightness (the grouping rules of the stroke width transform, Epshtein, Ofek and Wexler,
-CVPR 2010).
+in a row, of one height and one brightness, on one line (the grouping rules of the stroke width transform, Epshtein,
+Ofek and Wexler, CVPR 2010).
 
 What it does not see: text that is smaller than a fortieth of the frame's longer side, that moves or fades, in writing
 that is joined up, or nearly as bright as what is behind it, which semi-transparent watermarks often are; logos without
@@ -35,6 +35,7 @@ _EVEN = 30  # levels: standard deviation within a letter
 _ALIKE = 15  # levels between neighbours
 _HEIGHTS = (6, 60)
 _MIN_LETTERS = 5
+_ON_LINE, _STANDING = 0.15, 0.7  # heights from the line, and share of the letters that stand on it: g and y hang
 _MIN_SIDE = 256  # of the frame; on a smaller one letters are as large as the grain of any texture
 
 
@@ -45,7 +46,7 @@ def overlay(subject: PieceSubject, settings: CurateSettings) -> Verdict:
     return Verdict("overlay", passed, "" if passed else "text_overlay", share, settings.max_text)
 
 
-def text_share(greys: Image, least_contrast: float = 40.0) -> float:
+def text_share(greys: Image, least_contrast: int = 40) -> float:
     """Returns the share of the frame within the boxes of lines of overlaid text, in [0, 1].
 
     Args:
@@ -61,7 +62,7 @@ def text_share(greys: Image, least_contrast: float = 40.0) -> float:
     for operation, levels in ((cv2.MORPH_TOPHAT, darkest), (cv2.MORPH_BLACKHAT, brightest)):
         contrast = cv2.morphologyEx(levels, operation, square)
         strongest = cv2.dilate(contrast, square)
-        strokes = (contrast > least_contrast) & (contrast > _HALF * strongest) & steady
+        strokes = (contrast > np.maximum(cv2.convertScaleAbs(strongest, alpha=_HALF), least_contrast)) & steady
         for x1, y1, x2, y2 in _lines(strokes, levels):
             covered[y1:y2, x1:x2] = True
     return float(covered.mean())
@@ -85,7 +86,9 @@ def _lines(strokes: npt.NDArray[np.bool_], levels: Image) -> list[tuple[int, int
         members = rows == row
         x1, y1 = int(left[members].min()), int(top[members].min())
         x2, y2 = int((left + width)[members].max()), int((top + height)[members].max())
-        if y2 - y1 <= 1.9 * np.median(height[members]) and np.ptp(means[members]) <= 2 * _ALIKE:
+        tall, feet = np.median(height[members]), (top + height)[members]
+        on_line = np.abs(feet - np.median(feet)) <= max(1.0, _ON_LINE * tall)
+        if y2 - y1 <= 1.9 * tall and np.ptp(means[members]) <= 2 * _ALIKE and on_line.mean() >= _STANDING:
             found.append((x1, y1, x2, y2))
     return found
 

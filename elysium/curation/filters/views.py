@@ -17,7 +17,7 @@ from elysium.boxes import FloatArray
 Image = npt.NDArray[np.uint8]
 
 THUMB = (64, 36)  # width and height of a thumbnail, in pixels, whatever the frame's shape
-_STRIDE = 4  # pixels; thumbnails are made from every fourth one in both directions
+_SAMPLES = 2  # pixels of the frame, in both directions, that a pixel of a thumbnail is the mean of
 DETAIL_SIDE = 512  # pixels, of the longer side
 _NUM_DETAILS = 8
 
@@ -36,7 +36,7 @@ class Views:
     def thumbs(self) -> FloatArray:
         """All frames, shape `(n, 36, 64)`, brightness in [0, 255]."""
         height, width = self._images[0].shape[:2]
-        step = _STRIDE if min(width // THUMB[0], height // THUMB[1]) >= _STRIDE else 1
+        step = max(1, min(width // THUMB[0], height // THUMB[1]) // _SAMPLES)
         greens = (np.ascontiguousarray(image[::step, ::step, 1]) for image in self._images)
         return np.array([cv2.resize(green, THUMB, interpolation=cv2.INTER_AREA) for green in greens], dtype=np.float32)
 
