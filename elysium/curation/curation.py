@@ -126,7 +126,7 @@ def curate(
         versions=installed(),
     )
     old = read_plan(root)
-    if old is not None and not _same(old, plan) and store.has_work():
+    if old is not None and not _is_same(old, plan) and store.has_work():
         raise _another(root, old, plan)
     index, count = share
     with alone(root, index, count):
@@ -171,18 +171,21 @@ def _claim(store: ShardStore, plan: Plan, share: tuple[int, int]) -> None:
     root = store.root
     with claiming(root):
         old = read_plan(root)
-        if old is not None and _same(old, plan):
+        if old == plan:
+            return
+        begun = old is not None and (store.has_work() or is_held(root, but=share))
+        if old is not None and begun:
+            if not _is_same(old, plan):
+                raise _another(root, old, plan)
             _warn_of_versions(old, plan)
             return
         # A setting that was mistyped must not bind the folder: nothing was finished with it.
-        if old is not None and (store.has_work() or is_held(root, but=share)):
-            raise _another(root, old, plan)
         for folder in (root / WORK).glob("[0-9]*"):
             shutil.rmtree(folder, ignore_errors=True)
         write_atomic(root / PLAN, plan.model_dump_json(indent=1))
 
 
-def _same(old: Plan, plan: Plan) -> bool:
+def _is_same(old: Plan, plan: Plan) -> bool:
     return old.model_copy(update={"versions": plan.versions}) == plan
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from elysium.config import Settings
 from elysium.curation.oracle import read_annotations
@@ -18,6 +19,9 @@ from elysium.curation.sources.streak import FailureStreak
 from elysium.curation.sources.tasks import VideoTask
 from elysium.data.records import ClipAnnotations
 from elysium.data.transfer import FetchError
+
+_PREFIX = "elysium-videos-"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,9 @@ class Fetcher:
 
     def __init__(self, settings: Settings) -> None:
         """Makes the scratch folder."""
-        scratch = settings.engine.scratch
-        if scratch is not None:
-            Path(scratch).mkdir(parents=True, exist_ok=True)
         self._settings = settings.ingest
         self._ahead = settings.engine.fetch_ahead
-        self._folder = Path(tempfile.mkdtemp(prefix="elysium-", dir=scratch))
+        self._folder, self._held = _scratch(Path(settings.engine.scratch or tempfile.gettempdir()))
         self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
         self._coming: dict[int, Future[FetchedVideo]] = {}
         self._streak = FailureStreak(settings.ingest.max_failures_in_a_row)
@@ -58,6 +59,7 @@ class Fetcher:
         shutil.rmtree(self._folder, ignore_errors=True)  # before waiting, which may be cut short
         self._pool.shutdown(wait=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._held.close()
 
     def prepare(self, tasks: Iterable[VideoTask]) -> None:
         """Begins to fetch videos that will be asked for soon, a few of them."""
@@ -69,7 +71,7 @@ class Fetcher:
             if len(self._coming) >= self._ahead:
                 return
 
-    @contextmanager
+    @contextlib.contextmanager
     def fetch(self, task: VideoTask) -> Iterator[LocalVideo]:
         """Gives a video, and removes its file afterwards if it was brought here.
 
@@ -89,3 +91,20 @@ class Fetcher:
             yield LocalVideo(video.path, video.sha256, annotations)
         finally:
             video.remove()
+
+
+def _scratch(place: Path) -> tuple[Path, IO[bytes]]:
+    """Returns a new folder, and a file in it that is held as long as the process lives.
+
+    Folders that killed processes have left are removed: a machine that curates for weeks would fill up with videos.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    for lock in place.glob(f"{_PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError), lock.open("ab") as file:  # OSError: held, somebody else's, or gone by now
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+    held = (folder / f"{_LOCK}.new").open("ab")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (folder / f"{_LOCK}.new").rename(folder / _LOCK)  # nobody sees it before it is held
+    return folder, held

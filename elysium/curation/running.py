@@ -21,6 +21,7 @@ from elysium.curation.filters.registry import check_filters
 from elysium.curation.locating import Curation
 from elysium.curation.pieces import WORKING_SIDE
 from elysium.curation.registry import check_names
+from elysium.curation.sharing import is_held
 from elysium.curation.sources.listing import FOLDER, Listing, make_listing
 from elysium.curation.stopping import stoppable
 from elysium.data.decoding import decode_file
@@ -28,7 +29,7 @@ from elysium.errors import ElysiumError, UsageError
 from elysium.pipeline.execute import NO_SPACE
 
 _PAPER = 9.8  # GPU-seconds a kept pair (PROTOCOL §6)
-_TRIAL = "dry-run"
+_TRIAL = "dry-run-"
 _CANDIDATES = 20  # for each video that is held out
 # What is wrong with the place, where time mends nothing.
 _NOT_A_PLACE = frozenset(
@@ -70,7 +71,7 @@ def with_candidates(settings: Settings, num_videos: int) -> Settings:
 
 
 def estimate(root: Path, settings: Settings, num_videos: int, price: float | None = None) -> dict[str, Any]:
-    """Tries the first videos in `root/dry-run`, and returns what all of them would take and give.
+    """Tries the first videos in a folder below `root`, and returns what all of them would take and give.
 
     Args:
         root: The curation's folder; the listing that is made there serves the run itself.
@@ -88,8 +89,10 @@ def estimate(root: Path, settings: Settings, num_videos: int, price: float | Non
 def _estimate(root: Path, settings: Settings, num_videos: int, price: float | None) -> dict[str, Any]:
     listing = _begin(root, settings)
     tasks = TaskList(listing.tasks(0, min(num_videos, listing.num_videos)), settings.curate.shard_videos)
-    folder = root / _TRIAL
-    shutil.rmtree(folder, ignore_errors=True)
+    for left in root.glob(f"{_TRIAL}*"):
+        if not is_held(left):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_TRIAL, dir=root))
     begun = time.perf_counter()
     try:
         stats = curate(folder, settings, tasks, digest=tasks.digest)

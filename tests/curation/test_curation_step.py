@@ -109,8 +109,8 @@ def test_nothing_but_the_tracks_is_left(undisturbed):
     output, _ = undisturbed
     assert {path.name for path in output.iterdir()} == {
         *("train.jsonl", "train.index", "evaluation.jsonl", "evaluation.index", "rejects.jsonl", "stats.json"),
-        *("parquet", "frames", "shards", "plan.json", "ledger.parquet"),
-        *("README.md", "funnel.svg", "contact_sheet.html", "published.json"),
+        *("parquet", "frames", "shards", "plan.json", "ledger.parquet", "published.json"),
+        *("README.md", "funnel.svg", "contact_sheet.html"),
     }
 
 
