@@ -62,8 +62,12 @@ def read_caption(task: VideoTask, chunker: Chunker, settings: CurateSettings) ->
 
 
 def candidates_of(row: VideoRow) -> list[ChunkRow]:
-    """Returns the chunks that are looked for in the video."""
-    return [chunk for chunk in row.chunks if all_passed(chunk.verdicts)]
+    """Returns the chunks that are looked for in the video, each text once."""
+    passed: dict[str, ChunkRow] = {}
+    for chunk in row.chunks:
+        if all_passed(chunk.verdicts):
+            passed.setdefault(chunk.text, chunk)
+    return list(passed.values())
 
 
 def read_video(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-import numpy as np
-
-from elysium.boxes import iou
 from elysium.config import CurateSettings
 from elysium.curation.dataset.media import frame_paths
 from elysium.curation.evidence import DIGITS, CandidateRow, ChunkRow, PieceRow, Row, VerdictRow, VideoRow
+from elysium.curation.filters.grounding import confident
 from elysium.curation.filters.registry import FILTERS
-from elysium.curation.judging import all_passed, as_track
+from elysium.curation.filters.tracks import best_match
+from elysium.curation.judging import all_passed, as_detections, as_track
 from elysium.curation.outcome import Reject
 from elysium.curation.sources.header import NAME as HEADER
 from elysium.curation.sources.tasks import VideoTask
@@ -193,7 +192,7 @@ def _record(
     if candidate.track is None or not candidate.first or piece.stored is None:
         raise ValueError(f"{piece.vid}: {candidate.text!r} was kept without a track or without frames")
     chunk = _chunk(video, candidate.text)
-    confidences, overlaps = _agreement(candidate)
+    confidences, overlaps = _agreement(candidate, settings)
     metadata = TrackMetadata.model_validate(
         {
             "content_sha256": video.sha256,
@@ -230,15 +229,17 @@ def _chunk(video: VideoRow, text: str) -> ChunkRow:
     return next(chunk for chunk in video.chunks if chunk.text == text and all_passed(chunk.verdicts))
 
 
-def _agreement(candidate: CandidateRow) -> tuple[list[float], list[float]]:
-    """Returns the confidences of first, middle and last detection, and the IoU of the last two with the track."""
+def _agreement(candidate: CandidateRow, settings: CurateSettings) -> tuple[list[float], list[float]]:
+    """Returns the confidences of first, middle and last detection, and the IoU of the last two with the track.
+
+    They are the detections that the filters of agreement went by, so only confident ones count.
+    """
     track = as_track(candidate.track)
     confidences, overlaps = [candidate.first[0].confidence if candidate.first else 0.0], []
     for position, rows in ((len(track.boxes) // 2, candidate.middle), (-1, candidate.last)):
-        if not rows:
-            continue
-        shared = iou([row.box for row in rows], track.boxes[position])
-        best = int(np.argmax(shared))
-        confidences.append(rows[best].confidence)
-        overlaps.append(round(float(shared[best]), DIGITS))
+        sure = confident(as_detections(candidate.text, rows), settings)
+        best, overlap = best_match(sure, track.boxes[position])
+        if best is not None:
+            confidences.append(best.confidence)
+            overlaps.append(round(overlap, DIGITS))
     return confidences, overlaps

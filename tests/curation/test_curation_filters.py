@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from elysium.config import CurateSettings
-from elysium.curation.evidence import CandidateRow, ChunkRow, PieceRow
+from elysium.curation.evidence import CandidateRow, ChunkRow, FoundRow, PieceRow, TrackRow, VideoRow
 from elysium.curation.filters.base import FoundSubject, TrackSubject
 from elysium.curation.filters.registry import FILTERS, active_filters, check_filters, run_filters
-from elysium.curation.graph import PieceWork, ground_pieces, track_piece
+from elysium.curation.graph import PieceWork, candidates_of, ground_pieces, read_caption, track_piece
+from elysium.curation.language.chunking import RulesChunker
 from elysium.curation.protocols import Chunk, Detection, Track
+from elysium.curation.results import records_of
+from elysium.curation.sources.tasks import VideoTask
 from elysium.errors import UsageError
 
 BOX, OTHER = (0.2, 0.2, 0.5, 0.5), (0.6, 0.6, 0.9, 0.9)
@@ -182,3 +185,39 @@ def test_more_frames_are_searched_if_asked_for(blank_frames):
     (candidate,) = track_piece(work, Tracker, settings).row.candidates
     (verdict,) = (verdict for verdict in candidate.verdicts if verdict.filter == "agreement")
     assert verdict.value == pytest.approx((1 + 1 + 5 / 7 + 1) / 4)
+
+
+def test_an_expression_that_a_caption_has_twice_is_looked_for_once():
+    task = VideoTask(number=0, id="a", uri="", caption="A man meets a man.", source="")
+    row = read_caption(task, RulesChunker(), CurateSettings(filters=("-repeated",)))
+    assert [chunk.text for chunk in row.chunks] == ["a man", "a man"]
+    assert [chunk.text for chunk in candidates_of(row)] == ["a man"]
+
+
+def test_a_record_names_the_detections_that_the_filters_went_by():
+    """A doubtful box may overlap the track more than the sure one that decided; the track covers the left half."""
+    track, sure = (0.0, 0.0, 0.5, 1.0), FoundRow(box=(0.0, 0.0, 0.4, 1.0), confidence=0.9)
+    doubtful = FoundRow(box=track, confidence=0.2)
+    candidate = CandidateRow(
+        text="a man",
+        first=[sure],
+        middle=[sure, doubtful],
+        last=[sure, doubtful],
+        track=TrackRow(boxes=[track] * 2, confidence=[1.0] * 2),
+    )
+    piece = PieceRow(
+        **{"vid": "a_000", "shot": 0, "split": "train", "indices": [0, 1], "timestamps": [0.0, 0.1]},
+        **{"size": (8, 8), "stored": (8, 8), "candidates": [candidate]},
+    )
+    video = VideoRow(
+        id="a",
+        caption="A man.",
+        sha256="0" * 64,
+        decoder="none",
+        chunks=[ChunkRow(text="a man", head="man", words=("a", "man"))],
+        pieces=[piece],
+    )
+    task = VideoTask(number=0, id="a", uri="", caption="A man.", source="")
+    metadata = records_of(task, video, 0, SETTINGS)[0].metadata.model_dump()
+    assert metadata["grounding_confidence"] == [0.9, 0.9, 0.9]
+    assert metadata["grounding_iou"] == [0.8, 0.8]
