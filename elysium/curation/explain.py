@@ -10,7 +10,9 @@ from elysium.curation.evidence import CandidateRow, PieceRow, VerdictRow, VideoR
 from elysium.curation.judging import all_passed
 from elysium.curation.locating import Curation
 from elysium.curation.outcome import Reject
+from elysium.curation.publishing import REJECTS_FILE
 from elysium.curation.results import ledger_row, rejects_of
+from elysium.curation.sharing import finished
 from elysium.curation.sources.tasks import VideoTask
 
 
@@ -22,12 +24,14 @@ def explain(curation: Curation, video: str) -> dict[str, Any]:
     """
     shard, row = curation.find(video)
     outcome = ledger_row(VideoTask(number=0, id=row.id, uri="", caption=row.caption, source=""), row)
-    rejects = rejects_of(row)
+    left_out = _left_out(curation, video) if outcome.num_tracks else []
+    refused = {(reject.shot, reject.expression) for reject in left_out}
+    rejects = [*rejects_of(row), *left_out]
     return {
         "clip": video,
         "caption": row.caption,
         "shard": shard,
-        "outcome": outcome.outcome,
+        "outcome": "rejected" if refused and len(refused) == outcome.num_tracks else outcome.outcome,
         "whole_clip": [reject.model_dump() for reject in rejects if reject.shot is None],
         "sequences": [
             {
@@ -37,7 +41,11 @@ def explain(curation: Curation, video: str) -> dict[str, Any]:
                 "from_seconds": piece.timestamps[0],
                 "to_seconds": piece.timestamps[-1],
                 "passed": _numbers(piece.verdicts),
-                "kept": [_kept(candidate) for candidate in piece.candidates if candidate.kept],
+                "kept": [
+                    _kept(candidate)
+                    for candidate in piece.candidates
+                    if candidate.kept and (piece.vid, candidate.text) not in refused
+                ],
                 "rejected": [_rejected(reject, piece) for reject in rejects if reject.shot == piece.vid],
             }
             for piece in row.pieces
@@ -77,6 +85,18 @@ def draw_explanation(row: VideoRow, images: dict[int, Any], path: Path) -> None:
 def frames_shown(piece: PieceRow) -> list[int]:
     """Returns the numbers in the video of the frames that a picture shows: first, middle and last."""
     return [piece.indices[0], piece.indices[len(piece.indices) // 2], piece.indices[-1]]
+
+
+def _left_out(curation: Curation, video: str) -> list[Reject]:
+    """Returns which of a video's tracks the data set does without; none while there is no data set."""
+    stats = finished(curation.store, curation.plan.num_shards)
+    if stats is None or "dataset" not in stats["rejects"]:
+        return []
+    with (curation.root / REJECTS_FILE).open(encoding="utf-8") as file:
+        # There may be millions of others.
+        lines = [line for line in file if video in line and '"dataset"' in line]
+    rejects = [Reject.model_validate_json(line) for line in lines]
+    return [reject for reject in rejects if reject.clip == video and reject.stage == "dataset"]
 
 
 def _kept(candidate: CandidateRow) -> dict[str, Any]:

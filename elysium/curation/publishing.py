@@ -26,6 +26,7 @@ from elysium.pipeline.workspace import write_atomic
 logger = logging.getLogger(__name__)
 
 LEDGER_FILE = "ledger.parquet"
+REJECTS_FILE = "rejects.jsonl"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def publish(store: ShardStore, num_shards: int) -> dict[str, Any]:
             yield from store.rejects(shard)
         yield from refused
 
-    _write_lines(store.root / "rejects.jsonl", rejects(), counts)
+    _write_lines(store.root / REJECTS_FILE, rejects(), counts)
     stats = counts.as_stats()
     write_atomic(store.root / "stats.json", json.dumps(stats, indent=1))
     write_card(store.root, store.settings)

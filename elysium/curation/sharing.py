@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -57,18 +58,21 @@ def alone(root: Path, index: int, count: int) -> Iterator[None]:
     """Holds a share of a curation's work.
 
     Raises:
-        ElysiumError: If another process holds it.
+        ElysiumError: If another process holds it, or one that has shards in common with it.
     """
-    with contextlib.ExitStack() as stack:
-        for attempt in range(_TRIES):
+    for attempt in range(_TRIES):
+        with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(_held(_share(root, index, count), wait=False))
-                break
-            except BlockingIOError as error:
-                if attempt == _TRIES - 1:
-                    raise ElysiumError(f"another process is at work on {root}; wait for it, or stop it") from error
+                free = not _overlapping(root, index, count)
+            except BlockingIOError:
+                free = False
+            if free:
+                yield
+                return
+        if attempt < _TRIES - 1:
             time.sleep(_PAUSE)
-        yield
+    raise ElysiumError(f"another process is at work on {root}; wait for it, or stop it")
 
 
 @contextlib.contextmanager
@@ -110,7 +114,8 @@ def make_data_set(
     root = store.root
     with _held(root / WORK / _PUBLISHING, wait=True):
         digest = _digest(store, num_shards)
-        stats = _published(root, digest)
+        done = _published(root, digest)
+        stats = done.stats if done is not None and done.version == __version__ else None
         if stats is None:
             for left in root.glob(".dataset.*.tmp"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -122,16 +127,25 @@ def make_data_set(
     return stats
 
 
-def _published(root: Path, digest: str) -> dict[str, Any] | None:
+def finished(store: ShardStore, num_shards: int) -> dict[str, Any] | None:
+    """Returns the statistics of the data set if it is there, and made of the shards that are there now."""
+    try:
+        done = _published(store.root, _digest(store, num_shards))
+    except FileNotFoundError:  # a shard that is missing
+        return None
+    return None if done is None else done.stats
+
+
+def _published(root: Path, digest: str) -> Published | None:
     try:
         done = Published.model_validate_json((root / PUBLISHED).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    same = done.version == __version__ and done.shards == digest and done.files == _sizes(root)
+    same = done.shards == digest and done.files == _sizes(root)
     with contextlib.suppress(FileNotFoundError, ValueError):
         # What stands for the whole is as it was written, too.
         if same and json.loads((root / "stats.json").read_bytes()) == done.stats:
-            return done.stats
+            return done
     return None
 
 
@@ -210,6 +224,16 @@ def _is_locked(path: Path) -> bool:
 
 def _locks(root: Path) -> list[Path]:
     return sorted((root / WORK).glob(".share-*.lock"))
+
+
+def _overlapping(root: Path, index: int, count: int) -> bool:
+    """Returns whether a process holds another share that has a shard in common with this one."""
+    mine = _share(root, index, count)
+    for path in _locks(root):
+        its_index, its_count = map(int, path.stem.removeprefix(".share-").split("-of-"))
+        if path != mine and (index - its_index) % math.gcd(count, its_count) == 0 and _is_locked(path):
+            return True
+    return False
 
 
 def _share(root: Path, index: int, count: int) -> Path:

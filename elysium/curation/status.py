@@ -9,7 +9,7 @@ from typing import Any
 from elysium.curation.locating import Curation, find_curation
 from elysium.curation.outcome import STAGES
 from elysium.curation.shards import MANIFEST
-from elysium.curation.sharing import is_held
+from elysium.curation.sharing import finished, is_held
 from elysium.curation.summary import Counts
 
 _RECENT = 3600.0  # seconds that the rate is taken over
@@ -18,6 +18,8 @@ _RECENT = 3600.0  # seconds that the rate is taken over
 def read_status(folder: Path) -> dict[str, Any]:
     """Returns how far it is: `state` (`running`, `stopped` or `done`), counts of videos and shards, rate, statistics.
 
+    The statistics are those of the data set once it is there, and of what is finished before.
+
     Args:
         folder: The curation's, or a run's workspace.
 
@@ -25,12 +27,12 @@ def read_status(folder: Path) -> dict[str, Any]:
         ElysiumError: If there is no curation in it.
     """
     curation = find_curation(folder)
-    counts, finished = _count(curation)
+    counts, moments = _count(curation)
     num_videos = curation.plan.num_videos
-    rate = _rate(finished)
+    rate = _rate(moments)
     left = num_videos - counts.num_videos
-    is_done = (curation.root / "stats.json").is_file() and left == 0
-    state = "done" if is_done else "running" if is_held(curation.root) else "stopped"
+    stats = finished(curation.store, curation.plan.num_shards) if left == 0 else None
+    state = "done" if stats is not None else "running" if is_held(curation.root) else "stopped"
     return {
         "state": state,
         "videos_done": counts.num_videos,
@@ -39,7 +41,7 @@ def read_status(folder: Path) -> dict[str, Any]:
         "shards": curation.plan.num_shards,
         "videos_per_second": None if rate is None else round(rate, 3),
         "seconds_left": None if rate is None or state != "running" else round(left / rate),
-        "stats": counts.as_stats(),
+        "stats": counts.as_stats() if stats is None else stats,
     }
 
 

@@ -43,6 +43,7 @@ REJECTS: Mapping[str, str] = {
     "detail": "string",
 }
 _BATCH = 1024  # rows
+_GROUP = 65_536  # rows that are written at once: the directory at the file's end grows with every group
 
 
 class TableWriter:
@@ -51,6 +52,7 @@ class TableWriter:
     def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
         self._path, self._columns = path, columns
         self._temporary = path.with_name(f".{path.name}.tmp")
+        self._waiting: list[Mapping[str, Any]] = []
 
     def __enter__(self) -> Self:
         import pyarrow.parquet as pq
@@ -59,6 +61,8 @@ class TableWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
         self._writer.close()
         if kind is None:
             self._temporary.replace(self._path)
@@ -67,7 +71,14 @@ class TableWriter:
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes some rows."""
-        self._writer.write_table(_table(self._columns, rows))
+        self._waiting += rows
+        if len(self._waiting) >= _GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(_table(self._columns, self._waiting))
+        self._waiting = []
 
 
 def write_rows(path: Path, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:

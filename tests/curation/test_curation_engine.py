@@ -177,6 +177,17 @@ def test_two_processes_do_not_do_the_same_work(begin, tmp_path):
         begin(tmp_path)
 
 
+@pytest.mark.parametrize("shares", [((0, 1), (1, 2)), ((1, 4), (1, 2)), ((2, 3), (1, 2))])
+def test_shares_with_a_shard_in_common_are_not_done_at_once(tmp_path, shares):
+    with alone(tmp_path, *shares[0]), pytest.raises(ElysiumError, match="another process"), alone(tmp_path, *shares[1]):
+        pass
+
+
+def test_shares_without_a_shard_in_common_are(tmp_path):
+    with alone(tmp_path, 1, 4), alone(tmp_path, 0, 2), alone(tmp_path, 3, 4):
+        pass
+
+
 def test_killed_with_9_it_goes_on(source, undisturbed, tmp_path):
     output = tmp_path / "out"
     command = [sys.executable, "-m", "elysium.cli", "curate", "run", "--source", str(source), "--output", str(output)]

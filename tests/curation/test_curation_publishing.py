@@ -8,7 +8,10 @@ import pytest
 
 from elysium.config import load_settings
 from elysium.curation.curation import curate
+from elysium.curation.explain import explain
+from elysium.curation.locating import find_curation
 from elysium.curation.outcome import Reject
+from elysium.curation.status import read_status
 from elysium.curation.step import list_raw
 from elysium.data.records import RawClip, TrackRecord, read_jsonl, write_jsonl
 from elysium.data.stored_frames import read_all_stored
@@ -54,6 +57,30 @@ def test_of_near_duplicate_videos_the_first_stays(twice, tmp_path):
         "rejected": kept,
         "passed": len(records),
     }
+
+
+def test_status_and_explain_say_what_the_data_set_says(twice, tmp_path):
+    stats, records = run(twice, tmp_path)
+    status = read_status(tmp_path)
+    assert (status["state"], status["stats"]) == ("done", stats)
+    told = explain(find_curation(tmp_path), "copy")
+    assert (told["outcome"], told["sequences"][0]["kept"]) == ("rejected", [])
+    reasons = {entry["expression"]: entry["reason"] for entry in told["sequences"][0]["rejected"]}
+    own = {record.object_description for record in records if record.metadata.clip == "sim-3"}
+    assert {expression for expression, reason in reasons.items() if reason == "near_duplicate"} == own
+    assert explain(find_curation(tmp_path), "sim-3")["outcome"] == "kept"
+
+
+def test_a_data_set_of_other_shards_is_none(twice, tmp_path):
+    run(twice, tmp_path)
+    manifest = tmp_path / "shards" / "00001" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    assert read_status(tmp_path)["state"] == "stopped"
+
+
+def test_the_ledger_s_directory_does_not_grow_with_the_shards(twice, tmp_path):
+    run(twice, tmp_path)
+    assert pq.ParquetFile(tmp_path / "ledger.parquet").num_row_groups == 1
 
 
 def test_near_duplicates_may_be_kept(twice, tmp_path):
