@@ -127,10 +127,12 @@ def _run(ray: Any, job: Job, report: Report) -> None:
     try:
         for row in _data_set(ray, job, rows).iter_rows():
             item = pickle.loads(row[_KIND])  # noqa: S301  # written by our own workers
+            # A worker that was lost after it had answered answers twice.
+            if _number(item.block) not in waiting[item.shard]:
+                continue
             if isinstance(item, BlockEnd):
                 ends[item.block] = item
             else:
-                # A worker that was lost after it had answered answers twice.
                 groups[item.block] = [old for old in groups.get(item.block, []) if old.number != item.number] + [item]
             end = ends.get(item.block)
             if end is not None and len(groups.get(end.block, [])) == end.num_groups:
@@ -138,6 +140,14 @@ def _run(ray: Any, job: Job, report: Report) -> None:
                 del ends[end.block]
     except ray.exceptions.RayError as error:
         raise _cause(error) from error
+    lost = [block.name for blocks in waiting.values() for block in blocks.values()]
+    if lost:
+        raise ElysiumError(f"Ray ended without the results of {len(lost)} blocks, {lost[0]} first; run it again")
+
+
+def _number(block: str) -> int:
+    """Returns a block's position in its shard, from its name."""
+    return int(block.rpartition("-")[2])
 
 
 def _data_set(ray: Any, job: Job, rows: list[dict[str, int]]) -> Any:
@@ -157,8 +167,7 @@ def _data_set(ray: Any, job: Job, rows: list[dict[str, int]]) -> Any:
 def _finish(
     job: Job, waiting: dict[int, dict[int, Block]], end: BlockEnd, results: list[GroupResult], report: Report
 ) -> None:
-    number = int(end.block.rpartition("-")[2])
-    block = waiting[end.shard].pop(number)
+    block = waiting[end.shard].pop(_number(end.block))
     rows = finish_block(end, results)
     job.store.write_block(block, rows)
     report(len(rows), sum(c.kept for row in rows for piece in row.pieces for c in piece.candidates))
