@@ -178,10 +178,10 @@ def replay_command(
 
     \b
     chunk    noun chunks and word filters, from the captions
-    decode   times of the frames, from the videos: do boxes and frames line up here?
+    decode   times of the frames and filters of pieces, from the videos: do boxes and frames line up here?
     ground   detections, on the same frames
     track    tracks, from the same first boxes
-    filters  every filter, from the stored numbers alone: what would another threshold keep?
+    filters  those of candidates, from the stored numbers alone: what would another threshold keep?
 
     \b
     Examples:

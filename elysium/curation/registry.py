@@ -26,7 +26,10 @@ TRACKERS: dict[str, str] = {
     "sam2": "elysium.curation.models.parts:sam2_tracker",
 }
 # Parts that need more than their code: name to what raises `UsageError` if it is not there, before work starts.
-CHECKS: dict[str, str] = {"spacy": "elysium.curation.language.spacy_model:check_model"}
+CHECKS: dict[str, str] = {
+    "spacy": "elysium.curation.language.spacy_model:check_model",
+    **dict.fromkeys(("command", "grounding-dino", "sam2"), "elysium.curation.models.parts:check_models"),
+}
 _OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a factory of the user's own
 
 

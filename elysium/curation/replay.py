@@ -1,7 +1,8 @@
 """`elysium curate replay`: one stage again, alone, on what was stored before it, and what comes out otherwise.
 
-`filters` needs no video and no model: every number that decided is stored. The other stages look at the video again, at
-exactly the frames that the records name, which also proves that boxes and frames line up here.
+`chunk` and `filters`, which asks those of candidates, need no video and no model: every number that decided is stored.
+The other stages look at the video again, at exactly the frames that the records name, which also proves that boxes and
+frames line up here; `decode` asks the filters of pieces, too.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from elysium.config import CurateSettings, Settings
 from elysium.curation.engine import Listing
 from elysium.curation.evidence import CandidateRow, ChunkRow, PieceRow, VideoRow
 from elysium.curation.fetcher import Fetcher
+from elysium.curation.filters.base import PieceSubject
+from elysium.curation.filters.registry import run_filters
 from elysium.curation.graph import PieceWork, candidates_of, find_anew, follow_anew, read_caption
-from elysium.curation.judging import all_passed, judge_first, judge_later, judge_tracks
+from elysium.curation.judging import all_passed, judge_first, judge_later, judge_tracks, verdict_rows
 from elysium.curation.locating import Curation
 from elysium.curation.pieces import WORKING_SIDE
 from elysium.curation.protocols import Frame
@@ -146,6 +149,7 @@ def _replay_on_frames(
                 for piece, frames in _frames(fetched.path, row.pieces):
                     if stage == "decode":
                         _compare_times(piece, frames, result)
+                        _replay_piece_filters(piece, frames, settings.curate, result)
                         continue
                     work = PieceWork(piece, candidates_of(row), frames, fetched.annotations)
                     again: Callable[[PieceWork], PieceRow] = (
@@ -164,6 +168,11 @@ def _compare_times(piece: PieceRow, frames: Sequence[Frame], result: Replayed) -
         abs(a - b) <= _SAME for a, b in zip(times, piece.timestamps, strict=True)
     )
     result.add(f"{piece.vid} times", piece.timestamps, piece.timestamps if near else times)
+
+
+def _replay_piece_filters(piece: PieceRow, frames: Sequence[Frame], settings: CurateSettings, result: Replayed) -> None:
+    verdicts = verdict_rows(run_filters("piece", PieceSubject(frames), settings))
+    result.add(f"{piece.vid} filters", _fate(piece), _fate(piece.model_copy(update={"verdicts": verdicts})))
 
 
 def _compare_found(stage: Stage, piece: PieceRow, before: CandidateRow, after: CandidateRow, result: Replayed) -> None:
@@ -223,6 +232,6 @@ def _chunks(row: VideoRow) -> list[tuple[str, str, str]]:
     return found
 
 
-def _fate(row: CandidateRow) -> str:
+def _fate(row: CandidateRow | PieceRow) -> str:
     failed = [verdict for verdict in row.verdicts if not verdict.passed]
     return f"{failed[0].reason} at {failed[0].filter}" if failed else "kept"

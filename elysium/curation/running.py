@@ -88,6 +88,7 @@ def estimate(root: Path, settings: Settings, num_videos: int, price: float | Non
 
 def _estimate(root: Path, settings: Settings, num_videos: int, price: float | None) -> dict[str, Any]:
     listing = _begin(root, settings)
+    settings = with_candidates(settings, listing.num_videos)
     tasks = TaskList(listing.tasks(0, min(num_videos, listing.num_videos)), settings.curate.shard_videos)
     for left in root.glob(f"{_TRIAL}*"):
         if not is_held(left):

@@ -69,6 +69,31 @@ def test_a_trial_estimates_the_whole_and_leaves_the_run_untouched(finished, caps
     assert not (tmp_path / "tracks" / "plan.json").exists()
 
 
+def test_a_trial_cuts_as_many_videos_short_as_the_whole_would(finished, monkeypatch, tmp_path):
+    from elysium.config import load_settings
+    from elysium.curation import running
+
+    shares = []
+    settings = load_settings("nano", [f"ingest.source={finished[0]}", "curate.num_evaluation_videos=0"])
+    curate = running.curate
+    monkeypatch.setattr(
+        running,
+        "curate",
+        lambda root, settings, *rest, **named: (
+            shares.append(settings.curate.evaluation_share),
+            curate(root, settings, *rest, **named),
+        )[1],
+    )
+    running.estimate(tmp_path, settings, 1)
+    assert shares == [0]
+
+
+def test_replaying_decode_asks_the_filters_of_pieces(finished, capsys):
+    command = ["curate", "replay", "decode", str(finished[1]), "--set", "curate.min_motion=255"]
+    assert cli.run(command) == 0
+    assert "clip1_000 filters: kept -> static at motion" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("stage", ["chunk", "decode", "ground", "track", "filters"])
 def test_every_stage_can_be_replayed_and_gives_what_it_gave(finished, stage, capsys):
     assert cli.run(["curate", "replay", stage, str(finished[1]), "--json"]) == 0

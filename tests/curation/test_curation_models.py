@@ -23,7 +23,7 @@ from elysium.curation.models.phrases import PhraseTokenizer
 from elysium.curation.models.pixels import fitted_size, normalised
 from elysium.curation.models.sam2 import Sam2Tracker
 from elysium.curation.protocols import BatchGrounder, Detection, Frame, MultiTracker, Query
-from elysium.curation.registry import PartsShelf
+from elysium.curation.registry import PartsShelf, check_names
 from elysium.errors import ElysiumError, UsageError
 
 OVERLAPPING = ("a man", "a man in a suit", "a suit", "man")
@@ -380,6 +380,8 @@ def test_packages_that_are_not_installed_are_named_with_the_extra(models, monkey
     monkeypatch.setattr("elysium.curation.models.parts.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs torch, transformers, safetensors, .*'elysium\[train\]'"):
         check_models(models())
+    with pytest.raises(UsageError, match=r"'elysium\[train\]'"):
+        check_names(models())  # before anything starts, on whatever engine
 
 
 def test_complete_checkpoints_pass_the_check(models):
