@@ -28,8 +28,8 @@ from typing import Any
 
 from elysium.config.curation import CurateSettings
 from elysium.curation.filters.base import ChunkSubject
+from elysium.curation.filters.registry import run_filters
 from elysium.curation.language.chunking import rules_chunker
-from elysium.curation.language.filters import judge_caption, judge_chunk
 from elysium.curation.protocols import Chunker
 from elysium.errors import UsageError
 
@@ -158,7 +158,7 @@ def measure(chunker: Chunker, rows: Sequence[Row], settings: CurateSettings) -> 
     chunked = time.process_time() - start
     start = time.process_time()
     for caption in captions:
-        judge_caption(caption, settings)
+        run_filters("caption", caption, settings)
         kept_of(chunker, caption, settings)
     found["captions_a_second"] = {
         "chunked": round(len(captions) / chunked),
@@ -183,7 +183,7 @@ def kept_of(chunker: Chunker, caption: str, settings: CurateSettings) -> list[st
     """Returns the chunks of a caption that pass every filter of chunks, lower case."""
     chunks = chunker.chunk(caption)
     subjects = [ChunkSubject(chunk, tuple(chunks[:number])) for number, chunk in enumerate(chunks)]
-    return [subject.chunk.text.lower() for subject in subjects if judge_chunk(subject, settings)[-1].passed]
+    return [subject.chunk.text.lower() for subject in subjects if run_filters("chunk", subject, settings)[-1].passed]
 
 
 def head_of(text: str) -> str:
@@ -211,9 +211,13 @@ def measure_languages(rows: Sequence[Row], settings: CurateSettings, errors: boo
     foreign = [(part_of(number, name), caption) for number, (name, caption) in enumerate(read_table("languages.tsv"))]
     found: dict[str, Any] = {}
     for part in PARTS:
-        taken = [caption for of, caption in foreign if of == part and judge_caption(caption, settings)[-1].passed]
+        taken = [
+            caption for of, caption in foreign if of == part and run_filters("caption", caption, settings)[-1].passed
+        ]
         refused = [
-            row.caption for row in rows if row.part == part and not judge_caption(row.caption, settings)[-1].passed
+            row.caption
+            for row in rows
+            if row.part == part and not run_filters("caption", row.caption, settings)[-1].passed
         ]
         found[part] = {
             "other_languages": sum(of == part for of, _ in foreign),
@@ -233,7 +237,7 @@ def measure_expressions(settings: CurateSettings) -> dict[str, int] | str:
         return f"not measured: {path.name} is not there; name its folder's parent in ELYSIUM_REFERENCE"
     sets = json.loads(path.read_text(encoding="utf-8")).values()
     texts = [entry["text"] for of in sets for entry in of["llava"]]
-    reasons = Counter(judge_caption(text, settings)[-1].reason for text in texts)
+    reasons = Counter(run_filters("caption", text, settings)[-1].reason for text in texts)
     return {"expressions": len(texts), "empty": reasons["empty"], "not_english": reasons["not_english"]}
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from elysium.curation.filters.base import ChunkSubject
+from elysium.curation.filters.registry import run_filters
 from elysium.curation.language.chunking import RulesChunker
-from elysium.curation.language.filters import CAPTION_FILTERS, CHUNK_FILTERS, judge_caption, judge_chunk
+from elysium.curation.language.filters import CAPTION_FILTERS, CHUNK_FILTERS
 
 LANGUAGES = Path(__file__).parents[2] / "benchmarks" / "languages.tsv"
 
@@ -19,7 +20,7 @@ def verdicts(settings):
     def judge(caption):
         chunks = chunker.chunk(caption)
         subjects = [ChunkSubject(chunk, tuple(chunks[:number])) for number, chunk in enumerate(chunks)]
-        return {subject.chunk.text: judge_chunk(subject, settings)[-1] for subject in subjects}
+        return {subject.chunk.text: run_filters("chunk", subject, settings)[-1] for subject in subjects}
 
     return judge
 
@@ -88,14 +89,14 @@ def test_a_thing_is_asked_for_once(verdicts):
 
 def test_every_verdict_bears_its_filter_s_name_and_number(settings):
     chunk = RulesChunker().chunk("a dog")[0]
-    verdicts = judge_chunk(ChunkSubject(chunk), settings)
+    verdicts = run_filters("chunk", ChunkSubject(chunk), settings)
     assert [verdict.filter for verdict in verdicts] == list(CHUNK_FILTERS)
     assert all(verdict.passed and not verdict.reason and verdict.value == 0 for verdict in verdicts)
 
 
 @pytest.mark.parametrize("caption", ["", "   ", "12:30", "...", "4 / 7"])
 def test_a_caption_without_words_is_empty(settings, caption):
-    verdict = judge_caption(caption, settings)[-1]
+    verdict = run_filters("caption", caption, settings)[-1]
     assert (verdict.filter, verdict.reason, verdict.value, verdict.threshold) == ("empty", "empty", 0, 1)
 
 
@@ -105,7 +106,7 @@ def test_a_caption_without_words_is_empty(settings, caption):
      "Sushi chef in Osaka, Japan", "Dog plays with Frisbee", "a café table"],
 )  # fmt: skip
 def test_short_and_odd_english_captions_are_read(settings, caption):
-    assert judge_caption(caption, settings)[-1].passed
+    assert run_filters("caption", caption, settings)[-1].passed
 
 
 def foreign():
@@ -115,15 +116,15 @@ def foreign():
 
 @pytest.mark.parametrize(("language", "caption"), foreign())
 def test_captions_in_other_languages_are_not_english(settings, language, caption):
-    verdict = judge_caption(caption, settings)[-1]
+    verdict = run_filters("caption", caption, settings)[-1]
     assert (verdict.filter, verdict.passed, verdict.threshold) == ("not_english", False, settings.min_english)
     assert verdict.value < settings.min_english
 
 
 def test_the_filter_of_languages_can_be_switched_off(settings_with):
     settings = settings_with(min_english=0)
-    assert all(judge_caption(caption, settings)[-1].passed for _, caption in foreign())
+    assert all(run_filters("caption", caption, settings)[-1].passed for _, caption in foreign())
 
 
 def test_caption_filters_are_asked_in_order(settings):
-    assert [verdict.filter for verdict in judge_caption("a red car", settings)] == list(CAPTION_FILTERS)
+    assert [verdict.filter for verdict in run_filters("caption", "a red car", settings)] == list(CAPTION_FILTERS)

@@ -107,32 +107,6 @@ CHUNK_FILTERS: dict[str, Callable[[ChunkSubject, CurateSettings], Verdict]] = {
 }
 
 
-def judge_caption(caption: str, settings: CurateSettings) -> list[Verdict]:
-    """Returns the verdicts on a caption up to the first that says no."""
-    verdicts: list[Verdict] = []
-    for judge in CAPTION_FILTERS.values():
-        verdicts.append(judge(caption, settings))
-        if not verdicts[-1].passed:
-            break
-    return verdicts
-
-
-def judge_chunk(subject: ChunkSubject, settings: CurateSettings) -> list[Verdict]:
-    """Returns the verdicts on a noun chunk up to the first that says no.
-
-    Example:
-        >>> chunk = Chunk("two dogs", "dogs", ("two", "dogs"))
-        >>> [verdict.reason for verdict in judge_chunk(ChunkSubject(chunk), CurateSettings())]
-        ['', 'plural_word']
-    """
-    verdicts: list[Verdict] = []
-    for judge in CHUNK_FILTERS.values():
-        verdicts.append(judge(subject, settings))
-        if not verdicts[-1].passed:
-            break
-    return verdicts
-
-
 def _allows_none(name: str, found: Sequence[str]) -> Verdict:
     """Returns the verdict of a filter that allows no such word: 1, held against 0, if there is one."""
     return Verdict(name, not found, name if found else "", int(bool(found)), 0, " ".join(found))
