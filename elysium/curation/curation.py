@@ -146,6 +146,7 @@ def curate(
             # What was noted of the last videos before it may be the same trouble, and none of theirs.
             for shard in todo:
                 store.forget(shard, SUSPICIOUS)
+            _take_back(Job(settings, store, listing, todo))
             raise
     missing = missing_shards(store, listing.num_shards)
     if missing:
@@ -156,6 +157,19 @@ def curate(
         )
         return None
     return make_data_set(store, listing.num_shards, publish)
+
+
+def _take_back(job: Job) -> None:
+    """Takes the last shards back into work whose last videos failed as those after them did, which stopped the run."""
+    for shard in reversed(job.shards):
+        if job.store.manifest(shard) is None:
+            continue
+        rows = job.store.ledger(shard)
+        came = max((place for place, row in enumerate(rows) if row.sha256), default=-1)
+        if any(row.stage == "fetch" and row.reason in SUSPICIOUS for row in rows[came + 1 :]):
+            job.store.reopen(shard, job.blocks(shard))
+        if came >= 0:
+            return
 
 
 def read_plan(root: Path) -> Plan | None:

@@ -234,6 +234,28 @@ def curate_again(folder, source):
     return curate(folder, settings, listing, digest=listing.digest, retry_failed=True)
 
 
+def test_trouble_at_the_end_of_a_shard_marks_nothing_as_failed(begin, undisturbed, tmp_path, monkeypatch):
+    """The first shard is published with a video of which nobody knows yet that it is not to blame."""
+    from elysium.curation import fetcher
+    from elysium.data.transfer import FetchError
+
+    real = fetcher.fetch_video
+
+    def refused(task, folder, settings):
+        if task.number in (1, 2):
+            raise FetchError("503 Slow Down", kind="throttled")
+        return real(task, folder, settings)
+
+    monkeypatch.setattr(fetcher, "fetch_video", refused)
+    with pytest.raises(FetchError, match="2 videos in a row"):
+        begin(tmp_path, "ingest.max_failures_in_a_row=2")
+    assert find_curation(tmp_path).store.published() == []
+    monkeypatch.undo()
+    begin(tmp_path)
+    ours, theirs = content(tmp_path), content(undisturbed[0])
+    assert {name for name in theirs if ours.get(name) != theirs[name]} == set()
+
+
 def test_trouble_with_the_source_marks_nothing_as_failed(begin, source, undisturbed, tmp_path, monkeypatch):
     from elysium.curation import fetcher
     from elysium.data.transfer import FetchError

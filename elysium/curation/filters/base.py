@@ -1,6 +1,6 @@
 """What a filter is: a name, what it looks at, and a verdict with the number that decided.
 
-A candidate is a noun chunk of a caption in one piece of video. On its way it meets filters at six levels, in this
+A candidate is a noun chunk of a caption in one piece of video. On its way it meets filters at seven levels, in this
 order: `caption` (once a video), `chunk` (once a noun chunk), `piece` (once a piece of video), `first` (what the
 grounder found on the first frame), `later` (on middle and last frame), `track`, and `kept` (beside the other
 candidates of the piece that are still there).

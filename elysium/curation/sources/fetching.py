@@ -81,4 +81,10 @@ def _fetcher(settings: IngestSettings, process: int) -> Fetcher:
 
 
 def _source_gone(settings: IngestSettings) -> bool:
-    return is_local(settings.source) and settings.source != BUILTIN and not local_path(settings.source).exists()
+    if not is_local(settings.source) or settings.source == BUILTIN:
+        return False
+    place = local_path(settings.source)
+    if not place.is_dir():
+        return not place.exists()
+    with os.scandir(place) as entries:
+        return next(entries, None) is None  # a mount point stays where it was, empty

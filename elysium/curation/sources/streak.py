@@ -13,8 +13,8 @@ SUSPICIOUS: frozenset[Kind] = frozenset({"throttled", "transfer", "unreachable",
 class FailureStreak:
     """Counts the videos in a row whose server failed. One serves all threads of a process.
 
-    What was noted as failed before the error below may be the same trouble: a shard that is not yet published should
-    be given up with the run, and then nothing of it is marked.
+    What was noted as failed before the error below may be the same trouble: blocks in which it was are given up with
+    the run, also those of a shard that was published meanwhile (`curation.curate`).
 
     Args:
         most: So many in a row stop the run (`ingest.max_failures_in_a_row`).

@@ -118,11 +118,15 @@ def test_a_full_disk_stops_the_run(server, tmp_path, monkeypatch, code):
     assert "make room there and run the same command again" in str(error)
 
 
-def test_a_mount_that_is_lost_stops_the_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("point", ["gone", "empty"])
+def test_a_mount_that_is_lost_stops_the_run(tmp_path, point):
     (tmp_path / "in").mkdir()
+    (tmp_path / "in/b.mp4").touch()
     settings = IngestSettings(source=str(tmp_path / "in"))
     assert failed(tmp_path / "in/a.mp4", tmp_path / "scratch", settings).scope == "video"
-    (tmp_path / "in").rmdir()
+    (tmp_path / "in/b.mp4").unlink()
+    if point == "gone":
+        (tmp_path / "in").rmdir()
     error = failed(tmp_path / "in/a.mp4", tmp_path / "scratch", settings)
     assert (error.kind, error.scope) == ("unreachable", "run")
     assert "mount it and run the same command again" in str(error)
