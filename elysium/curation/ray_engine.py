@@ -13,6 +13,7 @@ import os
 import pickle
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 _Batch = dict[str, list[Any]]  # a column `item` with one pickled thing
 _KIND = "item"
 _ANSWER = 5.0  # seconds
+_SHARDS = 64  # worked on at once: the driver holds their videos, and Ray a task for each of their blocks
 _SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # an empty frame of HTTP/2: length, type 4, flags, stream
 
 
@@ -52,7 +54,8 @@ def run_on_ray(job: Job, report: Report) -> None:
     """
     ray = _connected(job.settings)
     try:
-        _run(ray, job, report)
+        for first in range(0, len(job.shards), _SHARDS):
+            _run(ray, replace(job, shards=job.shards[first : first + _SHARDS]), report)
     finally:
         if job.settings.engine.address is None:
             ray.shutdown()

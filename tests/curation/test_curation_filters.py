@@ -50,6 +50,7 @@ def said(level, subject, name, settings=SETTINGS):
 def test_every_filter_is_asked_by_default_and_reads_settings_that_exist():
     assert SETTINGS.filters == tuple(entry.name for entry in FILTERS)
     assert {name for entry in FILTERS for name in entry.settings} <= set(CurateSettings.model_fields)
+    assert "min_english" in {name for entry in FILTERS for name in entry.settings}
     assert all(entry.asks.endswith(".") for entry in FILTERS)
 
 

@@ -78,6 +78,7 @@ def test_what_is_answered_twice_counts_once(raw, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ray_engine, "_connected", lambda settings: ray)
     monkeypatch.setattr(ray_engine, "_data_set", lambda ray, job, rows: Answers(job, rows))
+    monkeypatch.setattr(ray_engine, "_SHARDS", 1)  # one after the other, as of many
     stats = run(raw, tmp_path / "ray", "engine.name=ray")
     assert stats == run(raw, tmp_path / "here")
     assert content(tmp_path / "ray") == content(tmp_path / "here")

@@ -103,9 +103,9 @@ def _filter(level: Level, judge: Judge, *settings: str, origin: Origin = "ours",
 
 
 def _of_words(level: Level, table: Mapping[str, Judge]) -> list[Filter]:
-    papers = {"plural_word", "virtual_word"}
+    papers, settings = {"plural_word", "virtual_word"}, {"not_english": ("min_english",)}
     return [
-        _filter(level, judge, name=name, origin="the paper's" if name in papers else "ours")
+        _filter(level, judge, *settings.get(name, ()), name=name, origin="the paper's" if name in papers else "ours")
         for name, judge in table.items()
     ]
 
