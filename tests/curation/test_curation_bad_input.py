@@ -1,4 +1,4 @@
-"""Bad input through the real command: each has its outcome in the ledger or a clear error, and nothing finished is lost."""
+"""Bad input through the real command: each has its outcome or a clear error, and nothing finished is lost."""
 
 import csv
 import json
