@@ -190,10 +190,11 @@ def _is_same(old: Plan, plan: Plan) -> bool:
 
 
 def _warn_of_versions(old: Plan, plan: Plan) -> None:
-    names = {**old.versions, **plan.versions}
+    names = sorted({*old.versions, *plan.versions})
     other = [name for name in names if old.versions.get(name) != plan.versions.get(name)]
-    told = ", ".join(f"{name} {old.versions.get(name)} there, {plan.versions.get(name)} now" for name in other)
-    logger.warning("going on with other versions (%s): what is left may come out otherwise", told)
+    if other:
+        told = ", ".join(f"{name} {old.versions.get(name)} there, {plan.versions.get(name)} now" for name in other)
+        logger.warning("going on with other versions (%s): what is left may come out otherwise", told)
 
 
 def _another(root: Path, old: Plan, plan: Plan) -> UsageError:

@@ -38,11 +38,14 @@ def scene_change(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) ->
 def _small_hsv(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Returns a small picture in HSV: points of twice its size, averaged by fours: as good, and much faster."""
     step = -(-max(image.shape[:2]) // (2 * _SIDE))
-    points = image[step // 2 :: step, step // 2 :: step]
+    # One channel after the other: NumPy copies every fourth byte of a row much faster than every fourth three.
+    rows = np.ascontiguousarray(image[step // 2 :: step])
+    channels = [np.ascontiguousarray(rows[:, step // 2 :: step, channel]) for channel in range(3)]
+    points = np.asarray(cv2.merge(channels), dtype=np.uint8)
     if max(points.shape[:2]) > _SIDE:
         size = (max(1, points.shape[1] // 2), max(1, points.shape[0] // 2))
         points = np.asarray(cv2.resize(points, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(points), cv2.COLOR_RGB2HSV), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(points, cv2.COLOR_RGB2HSV), dtype=np.uint8)
 
 
 def _change(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
