@@ -68,6 +68,13 @@ def alone(root: Path, index: int, count: int) -> Iterator[None]:
                 if attempt == _TRIES - 1:
                     raise ElysiumError(f"another process is at work on {root}; wait for it, or stop it") from error
             time.sleep(_PAUSE)
+        # Shares of another division hold some of the same shards.
+        same = set((root / WORK).glob(f".share-*-of-{count}.lock"))
+        if any(_is_locked(path) for path in _locks(root) if path not in same):
+            raise ElysiumError(
+                f"other processes are at work on {root}, and not on one of {count} shares: give --shard the same count "
+                "everywhere, or wait for them"
+            )
         yield
 
 

@@ -100,6 +100,18 @@ def test_a_share_is_held_against_other_processes_and_let_go_with_its_own(tmp_pat
         pass
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_shares_of_another_division_are_not_begun_meanwhile(tmp_path, count):
+    with (
+        sharing.alone(tmp_path, 1, 2),
+        pytest.raises(ElysiumError, match=f"not on one of {count} shares"),
+        sharing.alone(tmp_path, 0, count),
+    ):
+        pass
+    with sharing.alone(tmp_path, 0, count):
+        pass
+
+
 def test_looking_at_a_lock_keeps_nobody_from_beginning(tmp_path, monkeypatch):
     looks = []
 
