@@ -53,7 +53,7 @@ $(KFP_VENV)/.installed: pyproject.toml constraints-kubeflow.txt | $(VENV)/bin/uv
 
 constraints: $(VENV)/bin/uv ## Writes the pinned sets again, keeping what still fits; --upgrade in ARGS moves them.
 	$(VENV)/bin/uv pip compile -q --python-version 3.11 --no-emit-find-links --no-emit-index-url --no-header --no-annotate \
-	  $(ARGS) --extra all --extra dev pyproject.toml -o constraints.txt
+	  $(ARGS) --extra all --extra dev --extra ray-node pyproject.toml -o constraints.txt
 	$(VENV)/bin/uv pip compile -q --python-version 3.11 --no-emit-find-links --no-emit-index-url --no-header --no-annotate \
 	  $(ARGS) --extra kubeflow pyproject.toml -o constraints-kubeflow.txt
 	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' constraints.txt constraints-kubeflow.txt

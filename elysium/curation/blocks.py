@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -306,4 +307,7 @@ def _one(group: Group, number: int, stage: Callable[[PieceWork], PieceWork]) -> 
 def _part_errors() -> tuple[type[Exception], ...]:
     import cv2
 
-    return ElysiumError, ValueError, cv2.error
+    # A video that needs more memory than there is would else stop the run each time it is started again.
+    torch = sys.modules.get("torch")
+    memory = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    return ElysiumError, ValueError, cv2.error, *memory

@@ -86,6 +86,9 @@ class Fetcher:
             self._streak.note(error)
             raise
         self._streak.note(None)
+        if video.owned and not all(path.is_file() for path in (video.path, video.annotations) if path is not None):
+            # Something cleared the scratch folder, as machines do that tidy up /tmp.
+            video = fetch_video(task, self._folder, self._settings)
         try:
             annotations = None if video.annotations is None else read_annotations(task.id, video.annotations)
             yield LocalVideo(video.path, video.sha256, annotations)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from pydantic import ValidationError
 
 from elysium.boxes import iou
 from elysium.curation.protocols import Detection, Frame, Track
@@ -30,8 +29,10 @@ def read_annotations(clip_id: str, path: Path) -> ClipAnnotations:
     """
     try:
         return ClipAnnotations.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValidationError, ValueError) as error:
-        raise ElysiumError(f"the annotations of clip {clip_id} cannot be read: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError) as error:
+        # Where the file lay says nothing to anybody, and differs from run to run.
+        why = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise ElysiumError(f"the annotations of clip {clip_id} cannot be read: {why}") from error
 
 
 class AnnotationsGrounder:

@@ -72,7 +72,10 @@ def alone(root: Path, index: int, count: int) -> Iterator[None]:
                 return
         if attempt < _TRIES - 1:
             time.sleep(_PAUSE)
-    raise ElysiumError(f"another process is at work on {root}; wait for it, or stop it")
+    raise ElysiumError(
+        f"another process is at work on shards of {root} that are this one's, too: wait for it, or stop it; "
+        "machines that share the work give --shard the same count everywhere"
+    )
 
 
 @contextlib.contextmanager

@@ -267,7 +267,8 @@ def _renew() -> str:
 
 
 def _code(error: Exception) -> str:
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    answer = getattr(error, "response", None) or {}  # a connection that was closed has one that is None
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -1,4 +1,4 @@
-"""Bad input through the real command: each has its outcome in the ledger or a clear error, and nothing finished is lost."""
+"""Bad input through the real command: each has its outcome or a clear error, and nothing finished is lost."""
 
 import csv
 import json
@@ -7,13 +7,14 @@ import resource
 import signal
 import socket
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from elysium import cli
-from elysium.curation import ray_engine, shards
+from elysium.curation import blocks, ray_engine, shards
 from elysium.curation.locating import find_curation
 from elysium.curation.sharing import alone
 from elysium.data.simulator import simulate
@@ -331,6 +332,17 @@ def test_settings_that_finished_nothing_do_not_bind_the_folder(short, undisturbe
     monkeypatch.undo()
     assert curate(short, tmp_path / "run") == 0
     assert content(tmp_path / "run") == undisturbed
+
+
+def test_pieces_that_do_not_fit_into_memory_together_go_one_by_one(caplog):
+    def stage(works):
+        if len(works) > 1 or works[0].row.vid == "large":
+            raise MemoryError("no room")
+        return works
+
+    works = tuple(SimpleNamespace(row=SimpleNamespace(vid=vid)) for vid in ("small", "large", "other"))
+    group = blocks._each(blocks.Group("00000-000", 0, 0, works, (0, 1, 2)), stage)
+    assert (group.works, group.errors) == (works, {1: "no room"})
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def test_every_manifest_is_valid(path, document, version):
         resources = [path.parent / name for name in document["resources"]]
         assert all(resource.exists() for resource in resources), "a kustomization names a file that is not there"
         return
+    if document["kind"] == "RayJob":
+        return  # test_curation_manifests looks at it
     kubernetes_validate.validate(document, version, strict=True)
 
 

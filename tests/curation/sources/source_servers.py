@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Answer:
-    """One answer; of its body only `sent` bytes go out before the connection is cut."""
+    """One answer; of its body only `sent` bytes go out before the connection is cut; of status 0 nothing does."""
 
     status: int = 200
     body: bytes = b""
@@ -72,6 +72,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, File):
             answer = answer.answer(self.headers)
+        if answer.status == 0:
+            self.close_connection = True
+            return
         self.send_response(answer.status)
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)

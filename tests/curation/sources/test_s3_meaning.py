@@ -106,6 +106,7 @@ def test_throttling_is_waited_for_and_then_the_videos_own_matter(scene, tmp_path
         s3_error(503, "ServiceUnavailable"),
         s3_error(400, "RequestTimeout"),
         Answer(502, b"<html>Bad Gateway</html>"),
+        Answer(0),
     ],
 )
 def test_what_passes_is_tried_again(scene, tmp_path, answer):
