@@ -29,6 +29,7 @@ from elysium.curation.blocks import (
 )
 from elysium.curation.engine import Job, Report
 from elysium.curation.fetcher import Fetcher
+from elysium.curation.memory import reuse_memory
 from elysium.curation.registry import PartsShelf
 from elysium.curation.shards import ShardStore
 from elysium.errors import ElysiumError, UsageError
@@ -171,6 +172,7 @@ class _Decode:
     """Fetches and decodes blocks on a CPU."""
 
     def __init__(self, job: Job) -> None:
+        reuse_memory()
         self._job, self._shelf = job, PartsShelf(job.settings.curate)
         self._fetcher = Fetcher(job.settings)
 
