@@ -2,8 +2,8 @@
 
 The stand-ins do nothing else: they sleep, as a process does that waits for a GPU. Named to curation as
 `curation_parts:grounder` and `curation_parts:tracker`, they find every phrase on every frame, each in a place of its
-own, and follow it there, so that every video goes all the way. Their pace is the slowest that row G5 of the project's list
-of GPU measurements allows, one GPU-second for 10 s of video: of 120 frames in two pieces, six are searched (50 ms each)
+own, and follow it there, so that every video goes all the way. Their pace is the slowest that row G5 of the GPU
+measurements allows, one GPU-second for 10 s of video: of 120 frames in two pieces, six are searched (50 ms each)
 and 120 are followed (5.8 ms each, all objects together).
 """
 
@@ -171,3 +171,36 @@ class Watch:
         if stack:
             self.wall[stack[-1]] += now[0] - before[0]
             self.cpu[stack[-1]] += now[1] - before[1]
+
+
+def watch_curation(watch: Watch) -> None:
+    """Watches what curation does in one process; what is in none of the labels' functions is the rest."""
+    import cv2
+
+    from elysium.curation import blocks, curation, engine, fetcher, graph, judging, pieces, publishing, shards
+    from elysium.curation.dataset import media
+    from elysium.curation.filters import looks
+    from elysium.data import decoding
+
+    watch.generator(decoding.FrameReader, "_decode", "codec: decoding")
+    watch.function(decoding.DecodedFrame, "image", "codec: conversion")
+    watch.function(media, "fit", "codec: scaling")
+    watch.function(cv2, "imencode", "codec: JPEG")
+    watch.function(graph, "ground_all", "models: grounding")
+    watch.function(graph, "track_all", "models: tracking")
+    watch.function(fetcher, "fetch_video", "hashing")
+    watch.function(blocks, "probe_limits", "headers")
+    watch.function(blocks, "read_caption", "captions")
+    watch.function(pieces.CutDetector, "change", "scene cuts")
+    watch.function(graph, "run_filters", "filters of pieces")
+    watch.function(judging, "run_filters", "filters of tracks")
+    for name in ("judge_first", "judge_later", "judge_tracks", "found_rows", "track_row"):
+        watch.function(graph, name, "judging")
+    watch.function(looks, "looks", "hashes of pictures")
+    watch.function(blocks, "store_piece", "writing pictures")
+    watch.function(shards.ShardStore, "write_block", "blocks")
+    watch.function(shards.ShardStore, "publish", "shards")
+    watch.function(curation, "publish", "data set")
+    watch.function(publishing, "write_card", "card")
+    watch.function(publishing, "write_contact_sheet", "contact sheet")
+    watch.function(engine.PartsShelf, "make_all", "making the parts")

@@ -23,6 +23,7 @@ from elysium.curation.blocks import (
 )
 from elysium.curation.evidence import VideoRow
 from elysium.curation.fetcher import Fetcher
+from elysium.curation.memory import reuse_memory
 from elysium.curation.registry import PartsShelf
 from elysium.curation.shards import ShardStore
 from elysium.curation.sources.tasks import VideoTask
@@ -97,6 +98,7 @@ def run_job(job: Job, report: Report) -> None:
 
 def run_here(job: Job, report: Report) -> None:
     """Does the shards in this process: videos are fetched and decoded while the models are at work."""
+    reuse_memory()
     settings = job.settings
     shelf = PartsShelf(settings.curate)
     if job.shards:

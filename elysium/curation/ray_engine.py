@@ -31,6 +31,7 @@ from elysium.curation.blocks import (
 )
 from elysium.curation.engine import Job, Report
 from elysium.curation.fetcher import Fetcher
+from elysium.curation.memory import reuse_memory
 from elysium.curation.registry import PartsShelf
 from elysium.curation.shards import ShardStore
 from elysium.curation.stopping import own_signals
@@ -203,6 +204,7 @@ class _Decode:
     """Fetches and decodes blocks on a CPU."""
 
     def __init__(self, job: Job) -> None:
+        reuse_memory()
         self._job, self._shelf = job, PartsShelf(job.settings.curate)
         self._fetcher = Fetcher(job.settings)
 
