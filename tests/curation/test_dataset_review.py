@@ -335,6 +335,10 @@ def test_apply_publishes_what_is_left(data, tmp_path):
     assert [one.id for one in held] == ["r0", "r2", "r3", "r4", "r5"]
     assert [one.id for one in held if (one.metadata.model_extra or {}).get("checked")] == ["r2"]
     assert all((tmp_path / "out" / name).is_file() for one in held for name in one.frames)
+    stats = json.loads((tmp_path / "out" / "stats.json").read_text())
+    assert stats["records"]["by_split"] == {"evaluation": 5, "train": 2}
+    assert stats["rejects"]["dataset"]["called_wrong"] == 2
+    assert "| found right by hand | 0 | 1 | 1 |" in (tmp_path / "out" / "README.md").read_text()
     done = run(data, "--apply", tmp_path / "out")
     assert isinstance(done.exception, UsageError)
     assert "is not empty" in str(done.exception)

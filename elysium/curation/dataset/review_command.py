@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from elysium.options import json_option, set_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from elysium.config import CurateSettings
     from elysium.data.records import TrackRecord
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -115,7 +117,6 @@ def apply_reviews(root: Path, file: Path, target: Path, overrides: Sequence[str]
     """
     import itertools
 
-    from elysium.config import load_settings
     from elysium.curation.dataset.publish import SPLITS, publish_dataset
     from elysium.curation.dataset.reviews import checked_records, judge, read_reviews
     from elysium.data.snapshot import MEDIA, link_tree
@@ -124,11 +125,11 @@ def apply_reviews(root: Path, file: Path, target: Path, overrides: Sequence[str]
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{target} is not empty; name a new folder")
     judged = judge(read_reviews(file))
-    records = itertools.chain.from_iterable(TrackSet(root, split) for split in SPLITS)
-    settings = load_settings("nano", overrides).curate
+    records = list(itertools.chain.from_iterable(TrackSet(root, split) for split in SPLITS))
+    settings = _settings_of(root, overrides)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for name in (*MEDIA, "rejects.jsonl", "stats.json"):
+        for name in MEDIA:
             if (root / name).exists():
                 link_tree(root / name, target / name)
         if file.is_file():
@@ -136,8 +137,66 @@ def apply_reviews(root: Path, file: Path, target: Path, overrides: Sequence[str]
     except OSError as error:
         raise ElysiumError(f"{target} cannot be written: {error}") from error
     # Last, so that a folder with records is whole.
-    published = publish_dataset(checked_records(records, judged), target, settings)
+    kept = list(checked_records(records, judged))
+    published = publish_dataset(kept, target, settings)
+    _write_account(root, target, settings, records, kept)
     return published.records
+
+
+def _settings_of(root: Path, overrides: Sequence[str]) -> CurateSettings:
+    """Returns what a data set was made with, or the defaults where it does not say."""
+    from elysium.config import load_settings
+    from elysium.curation.curation import read_plan
+
+    plan = read_plan(root)
+    kept = [] if plan is None else [f"curate.{name}={json.dumps(value)}" for name, value in plan.curate.items()]
+    return load_settings("nano", [*kept, *overrides]).curate
+
+
+def _write_account(
+    root: Path, target: Path, settings: CurateSettings, records: Sequence[TrackRecord], kept: Sequence[TrackRecord]
+) -> None:
+    """Writes the rejects with those by hand, statistics that are counted anew, the card and the contact sheet."""
+    from elysium.curation.dataset.card import write_card
+    from elysium.curation.dataset.sheet import write_contact_sheet
+    from elysium.curation.outcome import Reject
+    from elysium.curation.summary import Counts
+    from elysium.data.records import read_jsonl, write_jsonl
+    from elysium.pipeline.workspace import write_atomic
+
+    stays = {record.id for record in kept}
+    by_hand = [
+        Reject(
+            clip=record.metadata.clip,
+            shot=record.vid,
+            expression=record.object_description,
+            stage="dataset",
+            filter="review",
+            reason="called_wrong",
+            value=1,
+            threshold=0,
+        )
+        for record in records
+        if record.id not in stays
+    ]
+    counts = Counts()
+    before = root / "rejects.jsonl"
+    rejects = list(read_jsonl(before, Reject, allow_empty=True)) if before.is_file() else []
+    for reject in (*rejects, *by_hand):
+        counts.add_reject(reject)
+    for record in kept:
+        counts.add_record(record)
+    write_jsonl(target / "rejects.jsonl", [*rejects, *by_hand])
+    stats = counts.as_stats()
+    if (root / "stats.json").is_file():
+        # What became of videos is as it was; only tracks were taken out.
+        old = json.loads((root / "stats.json").read_text(encoding="utf-8"))
+        same = ("num_clips", "outcomes", "failures", "num_unreadable", "num_pieces", "seconds")
+        stats |= {name: old[name] for name in same if name in old}
+    write_atomic(target / "stats.json", json.dumps(stats, indent=1))
+    write_card(target, settings)
+    if kept and settings.sheet_tracks:
+        write_contact_sheet(target, settings.sheet_tracks)
 
 
 def format_summary(found: dict[str, Any]) -> str:
