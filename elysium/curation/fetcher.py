@@ -19,6 +19,7 @@ from elysium.curation.sources.streak import FailureStreak
 from elysium.curation.sources.tasks import VideoTask
 from elysium.data.records import ClipAnnotations
 from elysium.data.transfer import FetchError
+from elysium.errors import ElysiumError
 
 _PREFIX = "elysium-videos-"
 _LOCK = ".lock"
@@ -92,6 +93,15 @@ class Fetcher:
         try:
             annotations = None if video.annotations is None else read_annotations(task.id, video.annotations)
             yield LocalVideo(video.path, video.sha256, annotations)
+        except ElysiumError as error:
+            if video.owned and not (self._folder / _LOCK).exists():
+                # Such as by what empties /tmp now and then: it says nothing about the video.
+                message = (
+                    f"{self._folder} was removed while it was in use: name a folder for videos that nobody empties "
+                    "(engine.scratch), and run the same command again"
+                )
+                raise FetchError(message, kind="disk", scope="run") from error
+            raise
         finally:
             video.remove()
 
