@@ -14,7 +14,8 @@ G5 of the GPU measurements allows at most, 1 s for 10 s of video, and once with 
 does once, whatever its length (making the parts, the card, the contact sheet), is shown apart.
 *Decoding* is `read_pieces` beside PyAV alone, decoding every frame, a) converting the same ones to the same size,
 b) converting none.
-*Processes*: the same videos in one process on one core, and in two that take every other shard, each on a core.
+*Processes*: the same videos in one process on one core, and in two that take every other shard, each on a core, with
+models that take no time; imports are done before. Ray is shown for information, its start included.
 *Memory* of a run of small videos (a few files, each listed under many ids), and of its publication, apart.
 *Publication* of made-up records through shards, without frames; `track_records.py` has how 1.27 million are read.
 
@@ -222,6 +223,7 @@ def decoding(source: Path, rounds: int) -> dict[str, Any]:
 
 def processes(folder: Path, source: Path, rounds: int, *, ray: bool) -> dict[str, Any]:
     """Returns how much faster two processes on two cores are than one on one."""
+    make_source(folder / "tiny", 1, 1.0, side=160)
     cores = sorted(os.sched_getaffinity(0))[:2]
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for _ in range(rounds):
@@ -251,7 +253,7 @@ def together(folder: Path, source: Path, work: list[tuple[int, str]], more: Sequ
         options = [f"ingest.source={source}", "curate.shard_videos=1", "curate.sheet_tracks=0", *FREE, *more]
         started = [
             subprocess.Popen(
-                [sys.executable, str(WORKER), "run", f"{output}/tracks", share, str(core), *options],
+                [sys.executable, str(WORKER), "run", f"{output}/tracks", share, str(core), f"{folder}/tiny", *options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

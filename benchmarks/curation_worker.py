@@ -1,9 +1,9 @@
 """The processes that `benchmarks/curation.py` starts, each for one measurement; the last line they print is JSON.
 
 ```
-curation_worker.py run FOLDER SHARE CORE SETTING…     says `ready`, waits for a line, curates on one core
-curation_worker.py memory FOLDER COUNT EVERY SETTING…  curates and looks at its resident set
-curation_worker.py publish FOLDER COUNT                makes up shards of records and publishes them
+curation_worker.py run FOLDER SHARE CORE TINY SETTING…  curates a tiny source, says `ready`, waits, curates on one core
+curation_worker.py memory FOLDER COUNT EVERY SETTING…   curates and looks at its resident set
+curation_worker.py publish FOLDER COUNT                 makes up shards of records and publishes them
 ```
 """
 
@@ -34,16 +34,17 @@ from elysium.errors import ElysiumError
 FRAMES = 22  # of a made-up track: its record is as long as ElysiumTrack's are on average
 
 
-def curate(folder: Path, share: str, core: int, options: Sequence[str]) -> dict[str, Any]:
+def curate(folder: Path, share: str, core: int, tiny: str, options: Sequence[str]) -> dict[str, Any]:
     """Curates a share on one core, from the word `go` on; -1 is all cores."""
-    # Everything is imported before the watch starts.
-    import av  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-
     if core >= 0:
         os.sched_setaffinity(0, {core})
     settings = load_settings("nano", list(options))
     index, count = map(int, share.split("/"))
+    # What is imported when it is used is there before the watch starts.
+    run(
+        folder.with_name(f"tiny-{index}"),
+        load_settings("nano", [*options, f"ingest.source={tiny}", "engine.name=local"]),
+    )
     print("ready", flush=True)
     sys.stdin.readline()
     before, began = _spent(), time.perf_counter()
@@ -204,7 +205,7 @@ def _candidate(text: str, verdict: VerdictRow, rng: np.random.Generator) -> Cand
 def _main() -> None:
     mode, folder, *rest = sys.argv[1:]
     if mode == "run":
-        answer = curate(Path(folder), rest[0], int(rest[1]), rest[2:])
+        answer = curate(Path(folder), rest[0], int(rest[1]), rest[2], rest[3:])
     elif mode == "memory":
         answer = watch_memory(Path(folder), int(rest[0]), int(rest[1]), rest[2:])
     else:

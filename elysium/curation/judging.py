@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -19,7 +18,7 @@ _NOT_FOUND = VerdictRow(filter="first_frame", passed=False, reason="not_found_fi
 def verdict_rows(verdicts: Iterable[Verdict]) -> list[VerdictRow]:
     """Returns verdicts as they are stored."""
     return [
-        VerdictRow(**{**asdict(verdict), "value": _rounded(verdict.value), "threshold": _rounded(verdict.threshold)})
+        VerdictRow(**{**vars(verdict), "value": _rounded(verdict.value), "threshold": _rounded(verdict.threshold)})
         for verdict in verdicts
     ]
 

@@ -67,10 +67,10 @@ def media_place(shard: int | None, settings: CurateSettings) -> Path:
 
 def frame_paths(vid: str, count: int, shard: int | None, settings: CurateSettings) -> list[str]:
     """Returns the names that `store_piece` gives to the frames of a piece."""
-    place = media_place(shard, settings)
+    place = (media_place(shard, settings) / vid).as_posix()
     if settings.store == "clips":
-        return [f"{(place / vid).as_posix()}.mp4#{number}" for number in range(count)]
-    return [(place / vid / f"{position:06d}.jpg").as_posix() for position in range(count)]
+        return [f"{place}.mp4#{number}" for number in range(count)]
+    return [f"{place}/{position:06d}.jpg" for position in range(count)]
 
 
 def fit(image: npt.NDArray[np.uint8], side: int, *, even: bool = False) -> npt.NDArray[np.uint8]:
