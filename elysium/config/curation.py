@@ -93,7 +93,9 @@ class CurateSettings(Section):
         40, ge=1, le=255, description="grey levels by which overlaid text differs from what is around it"
     )
     # Pieces.
-    scene_threshold: float = Field(27.0, gt=0, le=254, description="mean HSV change between frames that is called a cut")
+    scene_threshold: float = Field(
+        27.0, gt=0, le=254, description="mean HSV change between frames that is called a cut"
+    )
     min_frames: int = Field(4, ge=2, description="frames that a track needs at least; shorter shots are dropped")
     max_frames: int = Field(64, ge=2, description="frames kept of a shot; longer shots are cut into several")
     frame_rate: float = Field(12.0, gt=0, description="frames a second that are kept of real clips")

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from elysium.config import CurateSettings
 from elysium.curation.protocols import Frame
-from elysium.data.transfer import whole_file
 from elysium.data.video import H264_OPTIONS, write_video
 
 _SHARD_DIGITS = 5
@@ -92,9 +91,9 @@ def _store_pictures(frames: Sequence[Frame], folder: Path, place: Path, settings
         size = (image.shape[1], image.shape[0])
         _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
         path = place / f"{position:06d}.jpg"
-        # Written by hand: OpenCV's own writer answers a full disk with silence.
-        with whole_file(folder / path) as file:
-            file.write(data.tobytes())
+        # Written by hand: OpenCV's own writer answers a full disk with silence. What a kill cuts short belongs to a
+        # block that is not finished, and is written again.
+        (folder / path).write_bytes(data.tobytes())
         paths.append(path.as_posix())
     return Stored(paths, size)
 
