@@ -197,7 +197,7 @@ def decoding(source: Path, rounds: int) -> dict[str, Any]:
     ways = {"read_pieces": ours, "PyAV, same frames converted": converting, "PyAV, none converted": decoding_alone}
     frames = {path: decoding_alone(path) for path in files}
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for _ in range(2 * rounds):
+    for _ in range(rounds):
         for path in files:
             for name, way in ways.items():
                 began, clock = time.process_time(), time.perf_counter()
