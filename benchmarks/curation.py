@@ -79,18 +79,28 @@ def main() -> None:
             "memory": lambda: memory(folder, 60 if quick else 5000, 20 if quick else LISTED),
             "publication": lambda: publication(folder, [400] if quick else [20_000, 100_000]),
         }
+        video = describe(made)
         chosen = arguments.only.split(",") if arguments.only else list(parts)
         rows = {}
         for name in chosen:
             rows[name] = parts[name]()
             print(f"{name}: {json.dumps(rows[name])}", flush=True)
-    what = {"what": "curation beside its models and the codec", "quick": quick, "video": describe(made, quick)}
+    what = {"what": "curation beside its models and the codec", "quick": quick, "video": video}
     finish({**what, "aims": {"overhead": OVERHEAD, "decoding": DECODING}, **rows}, arguments.output)
 
 
-def describe(source: Path, quick: bool) -> dict[str, Any]:
+def describe(source: Path) -> dict[str, Any]:
     """Returns what the videos are."""
-    return {"size": [1280, 720], "frames_a_second": 30, "seconds": 2.0 if quick else SECONDS, "megabits_a_second": 4}
+    path = min((source / "clips").glob("*.mp4"))
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return {
+            "size": [stream.width, stream.height],
+            "frames": stream.frames,
+            "frames_a_second": float(stream.average_rate or 0),
+            "megabits_a_second": round(container.bit_rate / 1e6, 2),
+            "codec": f"{stream.codec_context.name} {stream.profile}",
+        }
 
 
 def overhead(folder: Path, source: Path, rounds: int, embedded: int) -> dict[str, Any]:
@@ -156,6 +166,7 @@ def shares(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "overhead": round(share("cpu", all_of_it=False), 4),
         "overhead_by_the_clock": round(share("wall", all_of_it=False), 4),
         "overhead_with_what_is_done_once": round(share("cpu", all_of_it=True), 4),
+        "aim_holds_from_ms_of_models_a_video": round(_least_models(runs)),
         "seconds_done_once": round(statistics.median(sum(one["cpu"].get(name, 0) for name in ONCE) for one in runs), 3),
         "ms_a_video": {
             label: round(1000 * statistics.median(one["cpu"].get(label, 0.0) / one["videos"] for one in runs), 2)
@@ -163,6 +174,19 @@ def shares(runs: list[dict[str, Any]]) -> dict[str, Any]:
             if label not in ONCE
         },
     }
+
+
+def _least_models(runs: list[dict[str, Any]]) -> float:
+    """Returns how long the models must take, a video, for the overhead to be within its aim."""
+
+    def milliseconds(label_is: Callable[[str], bool]) -> float:
+        return statistics.median(
+            1000 * sum(s for label, s in one["cpu"].items() if label_is(label) and label not in ONCE) / one["videos"]
+            for one in runs
+        )
+
+    over = milliseconds(lambda label: not _is_work(label))
+    return over * (1 - OVERHEAD) / OVERHEAD - milliseconds(lambda label: label.startswith("codec"))
 
 
 def _is_work(label: str) -> bool:
@@ -243,7 +267,7 @@ def processes(folder: Path, source: Path, rounds: int, *, ray: bool) -> dict[str
         )
     if ray:
         rows = [together(folder, source, [(-1, "0/1")], ["engine.name=ray", "engine.decode_workers=1"])]
-        figures["ray_on_two_cores, once"] = {key: round(value, 3) for key, value in rows[0].items()}
+        figures["ray_on_two_cores, once"] = {"wall": round(rows[0]["wall"], 3)}
     return {**figures, "rounds": rounds}
 
 
@@ -271,7 +295,9 @@ def together(folder: Path, source: Path, work: list[tuple[int, str]], more: Sequ
         answers = [json.loads(process.communicate()[0].splitlines()[-1]) for process in started]
         wall = time.perf_counter() - began
     spent = [answer["cpu"] for answer in answers]
-    return {"wall": wall, "cpu": sum(spent), "longest_cpu": max(spent)}
+    # How much of its core a process got: the rest went to other work on the machine.
+    got = min(answer["cpu"] / answer["wall"] for answer in answers)
+    return {"wall": wall, "cpu": sum(spent), "longest_cpu": max(spent), "share_of_core_got": got}
 
 
 def memory(folder: Path, count: int, every: int) -> dict[str, Any]:
