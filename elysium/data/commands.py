@@ -11,6 +11,7 @@ import click
 from elysium.cli import print_json
 from elysium.config import Settings, load_settings
 from elysium.data.sets.commands import import_command, sets_command
+from elysium.data.undelete import undelete_command
 from elysium.errors import ElysiumError, UsageError
 from elysium.options import home_option, json_option, set_option
 
@@ -43,6 +44,7 @@ def data() -> None:
 
 data.add_command(import_command)
 data.add_command(sets_command)
+data.add_command(undelete_command)
 
 
 @data.command("checkout")

@@ -1,4 +1,4 @@
-"""Objects on S3, and what its errors mean: for one object, for the whole run, or for a moment only."""
+"""Objects on S3 as a storage: listed, fetched, stored."""
 
 from __future__ import annotations
 
@@ -8,59 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from elysium.data.s3_errors import CHANGED, code_of, errors, meaning
 from elysium.data.storage import Entry, split_s3
-from elysium.data.transfer import CHUNK, Arrival, FetchError, Patience, check_whole, receive, seconds_asked
+from elysium.data.transfer import CHUNK, Arrival, FetchError, Patience, check_whole, receive
 from elysium.errors import UsageError
 
-# Codes of the S3 API reference, "Error responses", and of AWS's common throttling errors as botocore lists them.
-_CREDENTIALS = frozenset(
-    [
-        "AccountProblem",
-        "AllAccessDisabled",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncorrectSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSecurity",
-        "InvalidToken",
-        "MissingSecurityHeader",
-        "NotSignedUp",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-        "UnrecognizedClientException",
-    ]
-)
-_THROTTLED = frozenset(
-    [
-        "BandwidthLimitExceeded",
-        "EC2ThrottledException",
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-        "429",
-    ]
-)
-_PASSING = frozenset(
-    ["InternalError", "OperationAborted", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable"]
-)
-_NO_BUCKET = frozenset(["NoSuchBucket", "PermanentRedirect"])
-_MISSING = frozenset(["NoSuchKey", "NoSuchVersion", "NotFound", "404", "InvalidBucketName", "KeyTooLongError"])
-_DENIED = frozenset(["AccessDenied", "Forbidden", "InvalidObjectState", "403", "401"])
-_CHANGED = frozenset(["InvalidRange", "PreconditionFailed", "412", "416"])
-_AGAIN = "run the same command again; nothing that is finished is lost"
 _CONNECTIONS = 64  # kept open for as many threads
 
 Value = TypeVar("Value")
@@ -126,7 +78,7 @@ class S3Storage:
         bucket, key = split_s3(uri)
         try:
             self._connect(attempts=3).upload_file(str(path), bucket, key)
-        except (*_errors(), Boto3Error) as error:
+        except (*errors(), Boto3Error) as error:
             raise FetchError(f"{uri} cannot be written: {error}") from error
 
     def remove(self, uri: str) -> None:
@@ -134,7 +86,7 @@ class S3Storage:
         bucket, key = split_s3(uri)
         try:
             self._connect(attempts=3).delete_object(Bucket=bucket, Key=key)
-        except _errors() as error:
+        except errors() as error:
             raise FetchError(f"{uri} cannot be removed: {error}") from error
 
     def _listed(self, uri: str, request: dict[str, str]) -> dict[str, Any]:
@@ -160,8 +112,8 @@ class S3Storage:
         def ask(client: Any) -> None:
             try:
                 answer = client.get_object(Bucket=bucket, Key=key, **on)
-            except _errors() as error:
-                if _code(error) in _CHANGED:
+            except errors() as error:
+                if code_of(error) in CHANGED:
                     arrival.restart()
                 raise
             with closing(answer["Body"]) as body:  # also what is too large has to be closed
@@ -188,8 +140,8 @@ class S3Storage:
         """
         try:
             return question(self._connect())
-        except _errors() as error:
-            raise self._meaning(error, bucket) from error
+        except errors() as error:
+            raise meaning(error, bucket, self._endpoint) from error
 
     def _connect(self, attempts: int = 1) -> Any:
         with self._lock:
@@ -209,70 +161,3 @@ class S3Storage:
                 except ValueError as error:
                     raise UsageError(f"ingest.s3_endpoint is the URL of a server, got {self._endpoint!r}") from error
             return self._clients[attempts]
-
-    def _meaning(self, error: Exception, bucket: str) -> FetchError:
-        """Returns what an error of botocore's means."""
-        from botocore import exceptions as of
-        from urllib3.exceptions import HTTPError
-
-        where = self._endpoint or "AWS"
-        if isinstance(error, of.ClientError):
-            return self._answer_meaning(error, bucket, where)
-        unreachable = (of.EndpointConnectionError, of.ConnectTimeoutError, of.ProxyConnectionError, of.SSLError)
-        if isinstance(error, unreachable):
-            message = f"the S3 server cannot be reached: {error}; see ingest.s3_endpoint and the network, then {_AGAIN}"
-            return FetchError(message, kind="unreachable", scope="run", passing=True)
-        if isinstance(error, of.HTTPClientError | of.IncompleteReadError | HTTPError):
-            return FetchError(f"the transfer broke off: {error}", passing=True)
-        if isinstance(error, of.FlexibleChecksumError):
-            return FetchError(
-                f"the bytes that came are not those that S3 holds: {error}", kind="checksum", passing=True
-            )
-        if isinstance(error, of.ParamValidationError):
-            return FetchError(f"no object can have that name: {error}", kind="missing")
-        name = type(error).__name__
-        if any(word in name for word in ("Credential", "Token", "Login", "SSO", "Metadata", "Profile", "Assume")):
-            message = f"there are no credentials for S3 ({error}): {_renew()}"
-            return FetchError(message, kind="credentials", scope="run")
-        return FetchError(f"{name}: {error}")
-
-    def _answer_meaning(self, error: Any, bucket: str, where: str) -> FetchError:
-        code, status = _code(error), int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        said = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
-        if code in _CREDENTIALS:
-            message = f"S3 refuses the credentials ({said}): {_renew()}"
-            return FetchError(message, kind="credentials", scope="run")
-        if code in _NO_BUCKET:
-            message = (
-                f"the bucket {bucket!r} does not exist on {where} ({said}): mend the address or ingest.s3_endpoint, "
-                f"then {_AGAIN}"
-            )
-            return FetchError(message, kind="missing", scope="run")
-        if code in _MISSING:
-            return FetchError(f"the object does not exist ({said})", kind="missing")
-        if code in _THROTTLED or (status == 503 and code not in _PASSING) or status == 429:
-            headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
-            wait = seconds_asked(headers.get("retry-after"))
-            return FetchError(f"S3 asks for patience ({said})", kind="throttled", passing=True, retry_after=wait)
-        if code in _DENIED:
-            return FetchError(f"the object may not be read ({said})", kind="denied")
-        passing = status >= 500 or code in _PASSING or code in _CHANGED
-        return FetchError(f"the server answered {status} ({said})", passing=passing)
-
-
-def _renew() -> str:
-    return (
-        f"renew them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, a profile or a role) and {_AGAIN}"
-    )
-
-
-def _code(error: Exception) -> str:
-    answer = getattr(error, "response", None) or {}  # a connection that was closed has one that is None
-    return str(answer.get("Error", {}).get("Code", ""))
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-    from urllib3.exceptions import HTTPError
-
-    return BotoCoreError, ClientError, HTTPClientError, HTTPError

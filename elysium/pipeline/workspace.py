@@ -11,84 +11,58 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import fcntl
-import hashlib
-import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from elysium.config import Settings, apply_overrides, load_settings, parse_settings
+from elysium.config import Settings
 from elysium.errors import ElysiumError, UsageError
+from elysium.pipeline.manifest import MANIFEST as MANIFEST
+from elysium.pipeline.manifest import FileEntry as FileEntry
+from elysium.pipeline.manifest import Manifest as Manifest
+from elysium.pipeline.manifest import digest_of as digest_of
+from elysium.pipeline.manifest import find_damage as find_damage
+from elysium.pipeline.manifest import read_manifest as read_manifest
+from elysium.pipeline.manifest import scan as scan
+from elysium.pipeline.manifest import sha256 as sha256
+from elysium.pipeline.run_info import Run as Run
+from elysium.pipeline.run_info import RunInfo as RunInfo
+from elysium.pipeline.run_info import now as now
 from elysium.pipeline.steps import Step, producer
+
+if TYPE_CHECKING:
+    from elysium.pipeline.remote import RemoteWorkspace
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "_manifest.json"
-
-
-class FileEntry(BaseModel):
-    """Size in bytes and SHA-256 of one file of an artifact."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    size: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What a published artifact says of itself.
-
-    Attributes:
-        step: Who wrote it.
-        status: `done`, or `refused` by a quality gate (readable, but nothing may build on it).
-        key: Digest of the settings and inputs it was made from.
-        digest: Digest of its files, the same for the same content.
-        files: Relative path to size and checksum.
-        summary: The step's own line.
-        metrics: The step's own figures.
-        started: UTC, ISO 8601.
-        seconds: Wall time of the attempt that finished it.
-        peak_mib: Peak resident memory of that attempt's process, MiB.
-        code: Version of the code.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    step: str
-    status: Literal["done", "refused"]
-    key: str
-    digest: str
-    files: dict[str, FileEntry]
-    summary: str
-    metrics: dict[str, float | int | str | bool | None]
-    started: str
-    seconds: float
-    peak_mib: float
-    code: str
-
-
-class RunInfo(BaseModel):
-    """`run.json`: what the run was asked to do."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    run_id: str
-    created: str
-    preset: str
-    overrides: list[str]
-    settings: dict[str, Any]
+KEY = ".key"
 
 
 @dataclass(frozen=True)
-class Workspace:
+class Share:
+    """A part of a step's work that a process does for itself.
+
+    Attributes:
+        index: Which part, from 0.
+        count: Parts in all.
+    """
+
+    index: int
+    count: int
+
+    @property
+    def name(self) -> str:
+        """Names the part in files of the workspace."""
+        return f"share-{self.index}-of-{self.count}"
+
+
+@dataclass(frozen=True)
+class Workspace(Run):
     """One run's folder. Opening it creates nothing.
 
     Attributes:
@@ -108,13 +82,18 @@ class Workspace:
         if "://" in text and not text.startswith("file://"):
             scheme = text.partition("://")[0]
             raise UsageError(
-                f"a workspace is a folder (a mounted volume on a cluster), got {scheme}:// in {text!r}; "
-                "data and DVC remotes may lie on s3://, see ingest.source and snapshot.remote"
+                f"a workspace is a folder (a mounted volume on a cluster) or, where steps run one by one, a place on "
+                f"s3://bucket/prefix/run, got {scheme}:// in {text!r}"
             )
         root = Path(text.removeprefix("file://")).expanduser().resolve()
         if root.exists() and not root.is_dir():
             raise UsageError(f"the workspace {root} is a file; name a folder")
         return cls(root)
+
+    @property
+    def uri(self) -> str:
+        """The folder's path."""
+        return str(self.root)
 
     @property
     def run_id(self) -> str:
@@ -130,52 +109,6 @@ class Workspace:
         """Returns where a runner keeps what a step printed."""
         return self.root / "logs" / f"{step}.log"
 
-    def create(self, preset: str, overrides: list[str]) -> Settings:
-        """Writes `run.json` for a new run and returns its settings.
-
-        Raises:
-            UsageError: If preset or overrides are not valid; nothing is written then.
-        """
-        return self._write_run(preset, overrides, load_settings(preset, overrides))
-
-    def info(self) -> RunInfo | None:
-        """Returns the content of `run.json`, or None where no run has begun.
-
-        Raises:
-            ElysiumError: If the file is not readable as such.
-        """
-        path = self.root / "run.json"
-        if not path.exists():
-            return None
-        try:
-            return RunInfo.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise ElysiumError(f"{path} is damaged; delete it and name the preset and settings again") from error
-
-    def settings(self, preset: str | None = None, overrides: tuple[str, ...] = (), *, keep: bool = False) -> Settings:
-        """Returns the run's settings, those of a new run where none has begun.
-
-        Args:
-            preset: For a new run; on an existing one it must be the run's own.
-            overrides: Applied over the run's own settings.
-            keep: Writes the overrides into the run, so that later steps see them too.
-        """
-        info = self.info()
-        if info is None:
-            return self.create(preset or "nano", list(overrides))
-        if preset is not None and preset != info.preset:
-            raise UsageError(
-                f"the run in {self.root} was begun with the preset {info.preset!r}, got {preset!r}; "
-                "use another workspace, or --set for single settings"
-            )
-        settings = parse_settings(info.settings)
-        if not overrides:
-            return settings
-        settings = parse_settings(apply_overrides(settings.model_dump(mode="json"), overrides))
-        if keep:
-            self._write_run(info.preset, [*info.overrides, *overrides], settings, created=info.created)
-        return settings
-
     def folder(self, step: Step) -> Path:
         """Returns where the step's artifact is published."""
         return self.root / step.output.folder
@@ -187,6 +120,23 @@ class Workspace:
     def manifest(self, step: Step) -> Manifest | None:
         """Returns what the step published, or None; a damaged manifest counts as nothing published."""
         return read_manifest(self.folder(step))
+
+    def location(self, step: Step) -> str:
+        """Returns the path of the step's artifact."""
+        return str(self.folder(step))
+
+    def read(self, step: Step, name: str) -> bytes | None:
+        """Returns a file of what the step published, None if it is not there."""
+        path = self.folder(step) / name
+        return path.read_bytes() if self.manifest(step) is not None and path.is_file() else None
+
+    def damage(self, step: Step, manifest: Manifest) -> str | None:
+        """Returns what is wrong with what the step published, or None; every file is read."""
+        return find_damage(self.folder(step), manifest, checksums=True)
+
+    def adapted(self, settings: Settings, step: Step) -> Settings:
+        """Returns the settings as a step of this workspace sees them: as they are."""
+        return settings
 
     def inputs(self, step: Step) -> dict[str, Manifest]:
         """Returns the manifests of the step's inputs by artifact name.
@@ -210,10 +160,11 @@ class Workspace:
         return found
 
     @contextlib.contextmanager
-    def lock(self, step: Step) -> Iterator[None]:
-        """Holds the step for this process; the lock goes with the process, also on kill -9.
+    def lock(self, step: Step, share: Share | None = None) -> Iterator[None]:
+        """Holds the step, or a share of its work, for this process; the lock goes with the process, also on kill -9.
 
-        Processes that an earlier one had started, and that have not ended yet, are waited for (`hold_output`).
+        Processes that do shares do not keep each other out, only those that do the whole step. Processes that an
+        earlier one had started, and that have not ended yet, are waited for (`hold_output`).
 
         Raises:
             ElysiumError: If another living process holds it.
@@ -222,12 +173,57 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_EX if share is None else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             except OSError as error:
-                raise ElysiumError(
-                    f"another process is running step {step.name} in {self.root}; wait for it or stop it"
-                ) from error
-            _wait_for_holders(self.partial(step))
+                raise is_running(step, self.uri) from error
+            if share is None:
+                _wait_for_holders(self.partial(step))
+            yield
+
+    @contextlib.contextmanager
+    def working(
+        self, step: Step, key: str, inputs: Mapping[str, Manifest], share: Share | None = None
+    ) -> Iterator[None]:
+        """Sees to it that the partial folder is there and belongs to `key`; what an earlier attempt left is kept.
+
+        Args:
+            step: That is locked.
+            key: Of its settings and inputs.
+            inputs: What it reads; all of that is here.
+            share: Which part of the work this process does, if not all.
+
+        Raises:
+            ElysiumError: If processes are at work on shares with another key.
+        """
+        with contextlib.ExitStack() as stack:
+            with self.preparing(step):
+                prepare(self.partial(step), key, shared=share is not None)
+                if share is not None:
+                    stack.enter_context(sharing(self.partial(step)))
+            yield
+
+    def bring_inputs(self, step: Step, inputs: Mapping[str, Manifest]) -> None:
+        """Sees to it that what a step reads is on this machine: it is."""
+
+    @contextlib.contextmanager
+    def joining(self, step: Step, key: str, inputs: Mapping[str, Manifest], node: int) -> Iterator[None]:
+        """Takes part in a step that another node has locked: all nodes see the same folder, which that one prepares.
+
+        Args:
+            step: That several nodes do together.
+            key: Of its settings and inputs.
+            inputs: What it reads; all of that is here.
+            node: Which one this is, from 1.
+        """
+        yield
+
+    @contextlib.contextmanager
+    def preparing(self, step: Step) -> Iterator[None]:
+        """Lets one process after the other look at the partial folder and change what it is about."""
+        path = self.root / ".partial" / f"{step.name}.preparing"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def publish(self, step: Step, manifest: Manifest) -> None:
@@ -246,65 +242,69 @@ class Workspace:
         self.partial(step).rename(target)
         shutil.rmtree(old, ignore_errors=True)
 
-    def _write_run(self, preset: str, overrides: list[str], settings: Settings, created: str | None = None) -> Settings:
-        self.root.mkdir(parents=True, exist_ok=True)
-        info = RunInfo(
-            run_id=self.run_id,
-            created=created or now(),
-            preset=preset,
-            overrides=overrides,
-            settings=settings.model_dump(mode="json"),
-        )
-        write_atomic(self.root / "run.json", info.model_dump_json(indent=1))
-        return settings
+    def _read_run(self) -> bytes | None:
+        path = self.root / "run.json"
+        return path.read_bytes() if path.exists() else None
+
+    def _write_run(self, content: str) -> None:
+        write_atomic(self.root / "run.json", content)
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Returns the manifest in `folder`, or None where there is none that can be read."""
-    try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (OSError, ValidationError):
-        return None
+def open_workspace(uri: str | Path) -> Workspace | RemoteWorkspace:
+    """Returns the workspace at a path, a `file://` URI or `s3://bucket/prefix/run`; nothing is read or made yet.
+
+    Raises:
+        UsageError: If it is neither a folder nor a place on S3 that a run can have.
+    """
+    if str(uri).startswith("s3://"):
+        from elysium.pipeline.remote import RemoteWorkspace
+
+        return RemoteWorkspace.at(str(uri))
+    return Workspace.at(uri)
 
 
-def scan(folder: Path) -> dict[str, FileEntry]:
-    """Returns size and checksum of every file below `folder` but the manifest, sorted by path."""
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name != MANIFEST:
-            files[name] = FileEntry(size=path.stat().st_size, sha256=sha256(path))
-    return files
+def is_running(step: Step, where: str) -> ElysiumError:
+    """Returns what to raise where another process holds a step."""
+    return ElysiumError(f"another process is running step {step.name} in {where}; wait for it or stop it")
 
 
-def find_damage(folder: Path, manifest: Manifest, *, checksums: bool) -> str | None:
-    """Returns what is wrong with a published folder, or None.
+def prepare(partial: Path, key: str, *, shared: bool = False) -> None:
+    """Leaves a partial folder that belongs to `key`: the one a killed process left, or a new, empty one.
 
     Args:
-        folder: The published folder.
-        manifest: Its manifest.
-        checksums: Compares contents too, not only sizes.
+        partial: The folder.
+        key: Of settings and inputs.
+        shared: Several processes may be at work in it.
+
+    Raises:
+        ElysiumError: If it belongs to another key, and processes are at work in it.
     """
-    for name, entry in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != entry.size:
-            return f"{name} has {path.stat().st_size} bytes instead of {entry.size}"
-        if checksums and sha256(path) != entry.sha256:
-            return f"{name} has another checksum"
-    return None
+    if is_about(partial, key):
+        logger.info("going on with what an earlier attempt left in %s", partial)
+        (partial / MANIFEST).unlink(missing_ok=True)
+        return
+    if shared and _is_joined(partial):
+        raise ElysiumError(
+            f"other processes are at work on shares of {partial.name} with other settings or inputs; wait for them or "
+            "stop them"
+        )
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_atomic(partial / KEY, key)
 
 
-def digest_of(value: Any) -> str:
-    """Returns the SHA-256 of plain data in canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def is_about(partial: Path, key: str) -> bool:
+    """Returns whether a partial folder holds work of that key."""
+    marker = partial / KEY
+    return marker.is_file() and marker.read_text(encoding="utf-8") == key
 
 
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextlib.contextmanager
+def sharing(partial: Path) -> Iterator[None]:
+    """Says for as long as it lasts that a process does a share of what the folder is about."""
+    with _shares(partial).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
 
 
 def publish_folder(folder: Path, write: Callable[[Path], object]) -> None:
@@ -341,6 +341,21 @@ def hold_output(output: Path) -> None:
     fcntl.flock(os.open(_holders(output), os.O_RDWR | os.O_CREAT, 0o644), fcntl.LOCK_SH)
 
 
+def _is_joined(partial: Path) -> bool:
+    if not _shares(partial).exists():
+        return False
+    with _shares(partial).open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _shares(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.shares")
+
+
 def _wait_for_holders(output: Path) -> None:
     if not _holders(output).exists():
         return
@@ -354,8 +369,3 @@ def _wait_for_holders(output: Path) -> None:
 
 def _holders(output: Path) -> Path:
     return output.with_name(f"{output.name}.processes")
-
-
-def now() -> str:
-    """Returns the current time, UTC, ISO 8601, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
