@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -71,6 +73,9 @@ def cli(ctx: click.Context, verbose: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 bad usage, 3 a quality gate said no, 1 failed."""
+    if os.getpid() == 1:
+        # The kernel keeps signals from a container's first process that it has no handler for.
+        signal.signal(signal.SIGTERM, lambda number, _: _end(number))
     sys.exit(run(arguments))
 
 
@@ -91,6 +96,11 @@ def run(arguments: list[str] | None = None) -> int:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _end(number: int) -> None:
+    os.write(sys.stderr.fileno(), f"error: stopped by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -25,6 +25,10 @@ home_option = click.option(
 tracking_uri_option = click.option(
     "--tracking-uri", default=None, metavar="URI", help="MLflow server; instead of --home's registry."
 )
+gpus_option = click.option(
+    "--gpus", type=click.IntRange(1), default=1, show_default=True, help="How many share the work."
+)
+price_option = click.option("--price", type=click.FloatRange(0), default=None, help="Of a GPU-hour, in any currency.")
 
 
 def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

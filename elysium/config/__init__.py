@@ -133,7 +133,9 @@ class PromoteSettings(Section):
 class RegistrySettings(Section):
     """The MLflow server."""
 
-    tracking_uri: str | None = Field(None, description="None is a SQLite file `mlflow/mlflow.db` beside the runs")
+    tracking_uri: str | None = Field(
+        None, description="None is a server in MLFLOW_TRACKING_URI, else SQLite in `mlflow/mlflow.db` beside the runs"
+    )
     experiment: str = "elysium"
     model_name: str = "elysium"
 

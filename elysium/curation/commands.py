@@ -9,6 +9,7 @@ import click
 
 from elysium.cli import print_json
 from elysium.curation.dataset.review_command import review_command
+from elysium.curation.plan_command import plan_command
 from elysium.errors import UsageError
 from elysium.options import ShardOption, json_option, set_option
 
@@ -214,6 +215,7 @@ def replay_command(
         )
 
 
+curate.add_command(plan_command)
 curate.add_command(review_command)
 
 

@@ -23,6 +23,7 @@ from elysium.curation.shards import WORK, ShardStore
 from elysium.curation.sharing import alone, claiming, is_held, make_data_set, missing_shards
 from elysium.curation.sources.streak import SUSPICIOUS
 from elysium.curation.sources.tasks import VideoTask
+from elysium.curation.timing import StageClock
 from elysium.data.transfer import FetchError
 from elysium.errors import UsageError
 from elysium.pipeline.workspace import digest_of, write_atomic
@@ -94,6 +95,8 @@ def curate(
     digest: str,
     share: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
+    assemble: bool = True,
+    clock: StageClock | None = None,
 ) -> dict[str, Any] | None:
     """Does what is left to do of a curation, and makes the data set if all shards are there then.
 
@@ -104,9 +107,11 @@ def curate(
         digest: Of the listing.
         retry_failed: Fetches again what could not be fetched.
         share: Which of how many machines this is: it does every shard whose number leaves that remainder.
+        assemble: Makes the data set where this process does the last shard.
+        clock: Told where the time goes.
 
     Returns:
-        The statistics; None while other machines' shards are missing.
+        The statistics; None while other machines' shards are missing, and where no data set was to be made.
 
     Raises:
         UsageError: If the folder holds a curation of another source or other settings, or a part does not exist.
@@ -141,13 +146,15 @@ def curate(
             logger.info("going on: %d of %d shards are finished", len(own) - len(todo), len(own))
         progress = _Progress(sum(len(listing.shard(shard)) for shard in todo) if len(todo) < 1000 else None)
         try:
-            run_job(Job(settings, store, listing, todo), progress)
+            run_job(Job(settings, store, listing, todo, clock or StageClock()), progress)
         except FetchError:
             # What was noted of the last videos before it may be the same trouble, and none of theirs.
             for shard in todo:
                 store.forget(shard, SUSPICIOUS)
             _take_back(Job(settings, store, listing, todo))
             raise
+    if not assemble:
+        return None
     missing = missing_shards(store, listing.num_shards)
     if missing:
         logger.info(

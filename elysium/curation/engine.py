@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from elysium.config import Settings
@@ -27,6 +27,7 @@ from elysium.curation.memory import reuse_memory
 from elysium.curation.registry import PartsShelf
 from elysium.curation.shards import ShardStore
 from elysium.curation.sources.tasks import VideoTask
+from elysium.curation.timing import StageClock
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +58,14 @@ class Job:
         store: Where results go.
         listing: The source.
         shards: Which shards are still to be done, in order.
+        clock: Told where the time goes, by the engine in this process alone.
     """
 
     settings: Settings
     store: ShardStore
     listing: Listing
     shards: Sequence[int]
+    clock: StageClock = field(default_factory=StageClock)
 
     def blocks(self, shard: int) -> list[Block]:
         """Returns the blocks of a shard."""
@@ -120,14 +123,18 @@ def run_here(job: Job, report: Report) -> None:
 
 
 def _run_block(block: Block, job: Job, shelf: PartsShelf, fetcher: Fetcher, waiting: list[VideoTask]) -> list[VideoRow]:
-    settings = job.settings.curate
+    settings, clock = job.settings.curate, job.clock
     results: list[GroupResult] = []
     end: BlockEnd | None = None
-    decoded = decode_block(block, shelf, fetcher, settings, coming=waiting)
+    decoded = clock.iterate("decode", decode_block(block, shelf, fetcher, settings, coming=waiting))
     for item in ahead(decoded, job.settings.engine.decode_ahead):
         if isinstance(item, Group):
-            group = track_group(ground_group(item, shelf, settings), shelf, settings)
-            results.append(store_group(group, job.store.media(block.shard), settings))
+            with clock.by_clock("ground"):
+                group = ground_group(item, shelf, settings)
+            with clock.by_clock("track"):
+                group = track_group(group, shelf, settings)
+            with clock.by_processor("store"):
+                results.append(store_group(group, job.store.media(block.shard), settings))
         else:
             end = item
     if end is None:

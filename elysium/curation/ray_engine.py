@@ -34,8 +34,8 @@ from elysium.curation.fetcher import Fetcher
 from elysium.curation.memory import reuse_memory
 from elysium.curation.registry import PartsShelf
 from elysium.curation.shards import ShardStore
-from elysium.curation.stopping import own_signals
 from elysium.errors import ElysiumError, UsageError
+from elysium.stopping import own_signals
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elysium.config import Settings, load_settings
+from elysium.curation.basis import PAPER_SECONDS
 from elysium.curation.curation import TaskList, curate
 from elysium.curation.engine import Listing as AnyListing
 from elysium.curation.explain import draw_explanation, frames_shown
@@ -23,12 +25,12 @@ from elysium.curation.pieces import WORKING_SIDE
 from elysium.curation.registry import check_names
 from elysium.curation.sharing import is_held
 from elysium.curation.sources.listing import FOLDER, Listing, make_listing
-from elysium.curation.stopping import stoppable
+from elysium.curation.timing import StageClock
 from elysium.data.decoding import decode_file
 from elysium.errors import ElysiumError, UsageError
 from elysium.pipeline.execute import NO_SPACE
+from elysium.stopping import stoppable
 
-_PAPER = 9.8  # GPU-seconds a kept pair (PROTOCOL §6)
 _TRIAL = "dry-run-"
 _CANDIDATES = 20  # for each video that is held out
 # What is wrong with the place, where time mends nothing.
@@ -48,7 +50,7 @@ def run(
     Raises:
         UsageError: If source, settings or output cannot work.
         ElysiumError: If the disk is full, a server fails, or another process does the same.
-        CurationStopped: After SIGINT or SIGTERM.
+        Stopped: After SIGINT or SIGTERM.
     """
     with stoppable(), _told(root):
         listing = _begin(root, settings)
@@ -80,7 +82,7 @@ def estimate(root: Path, settings: Settings, num_videos: int, price: float | Non
         price: Of one machine-hour.
 
     Raises:
-        UsageError, ElysiumError, CurationStopped: As `run`.
+        UsageError, ElysiumError, Stopped: As `run`.
     """
     with stoppable(), _told(root):
         return _estimate(root, settings, num_videos, price)
@@ -94,9 +96,9 @@ def _estimate(root: Path, settings: Settings, num_videos: int, price: float | No
         if not is_held(left):
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_TRIAL, dir=root))
-    begun = time.perf_counter()
+    begun, clock = time.perf_counter(), StageClock()
     try:
-        stats = curate(folder, settings, tasks, digest=tasks.digest)
+        stats = curate(folder, settings, tasks, digest=tasks.digest, clock=clock)
         seconds = time.perf_counter() - begun
         stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     finally:
@@ -115,6 +117,10 @@ def _estimate(root: Path, settings: Settings, num_videos: int, price: float | No
         "tracks": tracks,
         "tracks_per_video": round(tracks / tasks.num_videos, 3),
         "seconds_per_track": round(seconds / tracks, 3) if tracks else None,
+        "stage_seconds": {stage: round(spent, 3) for stage, spent in clock.seconds.items()} or None,
+        "frames": stats["num_frames"],
+        "stored_bytes": stored,
+        "device": _device(settings),
         "outcomes": stats["outcomes"],
         "failures": stats["failures"],
         "rejects": stats["rejects"],
@@ -127,6 +133,14 @@ def _estimate(root: Path, settings: Settings, num_videos: int, price: float | No
     }
 
 
+def _device(settings: Settings) -> str:
+    """Returns the name of the GPU that the models were on, or `cpu`; those of OpenCV know none."""
+    torch = sys.modules.get("torch")
+    if torch is None or settings.curate.device == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return str(torch.cuda.get_device_name())
+
+
 def format_estimate(tried: dict[str, Any]) -> str:
     """Returns an estimate as text."""
     whole = tried["whole"]
@@ -137,7 +151,7 @@ def format_estimate(tried: dict[str, Any]) -> str:
         f"{tried['tracks']} tracks, {tried['tracks_per_video']:.2f} a video",
     ]
     if tried["seconds_per_track"] is not None:
-        lines[-1] += f", {tried['seconds_per_track']:.1f} s each (the paper spent {_PAPER} GPU-seconds)"
+        lines[-1] += f", {tried['seconds_per_track']:.1f} s each (the paper spent {PAPER_SECONDS} GPU-seconds)"
     for stage, reasons in tried["rejects"].items():
         lines.append(f"  rejected at {stage}: " + ", ".join(f"{name} {count}" for name, count in reasons.items()))
     lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from elysium.config import CurateSettings
@@ -11,6 +12,8 @@ from elysium.curation.splits import decide_splits
 from elysium.data.records import RawClip, read_jsonl
 from elysium.errors import ElysiumError
 from elysium.pipeline.steps import StepContext, StepResult
+
+_SHARD = re.compile(r"\w+/\.?(\d+)\b")  # folders named by a shard's number, those not yet in place too
 
 
 def run(context: StepContext) -> StepResult:
@@ -42,6 +45,35 @@ def run(context: StepContext) -> StepResult:
             "clips": stats["num_clips"],
         },
     )
+
+
+def run_share(context: StepContext, index: int, count: int) -> StepResult:
+    """Does every shard whose number leaves the remainder `index` when divided by `count`; makes no data set.
+
+    Raises:
+        UsageError: If the settings name a part that does not exist.
+        ElysiumError: If another process does the same share.
+    """
+    settings = context.settings
+    listing = list_raw(context.inputs["raw"], settings.curate)
+    curate(context.output, settings, listing, digest=listing.digest, share=(index, count), assemble=False)
+    own = range(index, listing.num_shards, count)
+    videos = sum(len(listing.shard(shard)) for shard in own)
+    return StepResult(
+        summary=f"{len(own)} of {listing.num_shards} shards, {videos} of {listing.num_videos} clips, are there",
+        metrics={"shards": len(own), "clips": videos},
+    )
+
+
+def is_of_share(name: str, index: int, count: int) -> bool:
+    """Returns whether a file of the step's output concerns a share of the work: its own shards', and nobody's.
+
+    Example:
+        >>> [is_of_share(name, 1, 4) for name in ("shards/00005/ledger.parquet", "frames/00002/x", "plan.json")]
+        [True, False, True]
+    """
+    shard = _SHARD.match(name)
+    return shard is None or int(shard[1]) % count == index
 
 
 def list_raw(raw: Path, settings: CurateSettings) -> TaskList:

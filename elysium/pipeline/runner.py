@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elysium.errors import ElysiumError, UsageError
+from elysium.pipeline.run_info import Run
 from elysium.pipeline.steps import STEPS, Step
 from elysium.pipeline.workspace import Workspace
 
@@ -85,9 +86,9 @@ def run_table(workspace: Workspace, say: Say) -> RunEnd:
     return RunEnd(0)
 
 
-def step_command(row: Step, workspace: Workspace) -> list[str]:
+def step_command(row: Step, workspace: Run) -> list[str]:
     """Returns the command line of one step; every runner starts steps by it."""
-    return [sys.executable, "-m", "elysium.cli", "step", row.name, "--workspace", str(workspace.root)]
+    return [sys.executable, "-m", "elysium.cli", "step", row.name, "--workspace", workspace.uri]
 
 
 def run_process(
@@ -135,7 +136,7 @@ def run_process(
             raise
 
 
-def failure_lines(workspace: Workspace, row: Step, code: int, tail: Sequence[str]) -> list[str]:
+def failure_lines(workspace: Run, row: Step, code: int, tail: Sequence[str]) -> list[str]:
     """Returns what to tell a person whose run stopped at `row`: the last lines, the log and the way on."""
     what = {3: "refused by its quality gate", 130: "interrupted"}.get(code, f"failed (exit code {code})")
     return [
@@ -143,7 +144,7 @@ def failure_lines(workspace: Workspace, row: Step, code: int, tail: Sequence[str
         f"step {row.name} {what}; its last lines:",
         *(f"    {line}" for line in tail),
         f"  whole log:  {workspace.log_path(row.name)}",
-        f"  go on with: elysium pipeline run --resume {workspace.root}",
+        f"  go on with: elysium pipeline run --resume {workspace.uri}",
     ]
 
 

@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from elysium.config import PHASES, Settings
 from elysium.errors import UsageError
+
+if TYPE_CHECKING:
+    from elysium.pipeline.meeting import Meeting
 
 Device = Literal["cpu", "gpu"]
 Role = Literal["orchestrator", "trainer", "curator"]
@@ -47,6 +50,7 @@ class Resources:
         seconds: Longest time the step may take before it is stopped.
         retries: How often a failure that a retry can mend is tried again; a refused gate never is.
         grace_seconds: Time between SIGTERM and SIGKILL in which the step saves what it has.
+        keep_seconds: How long a finished Job and its pods' lines stay.
     """
 
     cpu: float = 2
@@ -55,6 +59,7 @@ class Resources:
     seconds: int = 3600
     retries: int = 1
     grace_seconds: int = 60
+    keep_seconds: int = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class StepContext:
             it is emptied whenever settings or inputs changed.
         home: The folder that outlives runs: local MLflow store, DVC remote.
         run_id: Names the run in registries and records.
+        meeting: With other nodes that do the step too; None where this is the only one.
     """
 
     step: str
@@ -77,6 +83,7 @@ class StepContext:
     output: Path
     home: Path
     run_id: str
+    meeting: Meeting | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class StepResult:
 
 
 StepFunction = Callable[[StepContext], StepResult]
+ShareFunction = Callable[[StepContext, int, int], StepResult]
 
 
 @dataclass(frozen=True)
@@ -104,9 +112,12 @@ class Step:
         device: Where it runs best.
         role: Which container image carries its needs.
         resources: What it asks of the machine.
-        multi_node: Whether it can spread over several nodes.
+        multi_node: Whether it can spread over several nodes, whose pods work together (`--nodes`).
         outside: Module that knows what the step reads beside its inputs, given the settings and its name: `digests`
             returns the digest of each by name, `check` raises UsageError if one is missing. None reads nothing.
+        gate: Whether it judges what it reads and may refuse it; then nothing builds on it, and a retry mends nothing.
+        share: `module:function` that does one of several shares of the work, given the context, which and how many;
+            None where the work cannot be divided. Its module also says by `is_of_share` which files are whose.
     """
 
     name: str
@@ -120,11 +131,35 @@ class Step:
     resources: Resources = Resources()
     multi_node: bool = False
     outside: str | None = None
+    gate: bool = False
+    share: str | None = None
+
+    @property
+    def sharded(self) -> bool:
+        """Whether it can be done in parts, whose pods work apart (`--shard`), before the step itself publishes."""
+        return self.share is not None
 
     def load(self) -> StepFunction:
         """Imports and returns the step's function."""
         function: StepFunction = _imported(self.function)
         return function
+
+    def load_share(self) -> ShareFunction:
+        """Imports and returns the function that does a share of the step's work.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        if self.share is None:
+            divided = ", ".join(row.name for row in STEPS if row.share)
+            raise UsageError(f"the work of step {self.name} cannot be divided; that of {divided} can")
+        function: ShareFunction = _imported(self.share)
+        return function
+
+    def concerns(self, name: str, index: int, count: int) -> bool:
+        """Returns whether a file of the step's output concerns one share of its work."""
+        module = str(self.share).partition(":")[0]
+        return bool(_imported(f"{module}:is_of_share")(name, index, count))
 
     def outside_digests(self, settings: Settings) -> dict[str, str]:
         """Returns the digest of each thing that the step reads beside its inputs, by name."""
@@ -162,6 +197,7 @@ STEPS: tuple[Step, ...] = (
         inputs=("raw",),
         output=Artifact("raw_report", "raw_report", "HTML", html="index.html"),
         sections=("validate_raw",),
+        gate=True,
     ),
     Step(
         name="curate",
@@ -172,6 +208,7 @@ STEPS: tuple[Step, ...] = (
         sections=("curate", "seed"),
         device="gpu",
         resources=Resources(cpu=8, memory_gib=32, gpu=1, seconds=24 * 3600, retries=3, grace_seconds=120),
+        share="elysium.curation.step:run_share",
     ),
     Step(
         name="validate-tracks",
@@ -180,6 +217,7 @@ STEPS: tuple[Step, ...] = (
         inputs=("raw", "tracks"),
         output=Artifact("tracks_report", "tracks_report", "HTML", html="index.html"),
         sections=("validate_tracks",),
+        gate=True,
     ),
     Step(
         name="snapshot",
@@ -239,6 +277,7 @@ STEPS: tuple[Step, ...] = (
         device="gpu",
         role="trainer",
         resources=Resources(cpu=8, memory_gib=32, gpu=1, seconds=12 * 3600),
+        gate=True,
     ),
     Step(
         name="promote",
@@ -279,11 +318,28 @@ def dependencies(row: Step) -> tuple[str, ...]:
     return tuple(other.name for other in STEPS if other.name in needed)
 
 
-def section_values(settings: Settings, sections: tuple[str, ...]) -> dict[str, Any]:
+def gates_before(row: Step) -> tuple[str, ...]:
+    """Returns the names of the gates that `row` builds on, directly or through other steps, in table order.
+
+    Example:
+        >>> gates_before(step("warmup"))
+        ('validate-raw', 'validate-tracks')
+    """
+    built_on: set[str] = set()
+    waiting = list(dependencies(row))
+    while waiting:
+        name = waiting.pop()
+        if name not in built_on:
+            built_on.add(name)
+            waiting += dependencies(step(name))
+    return tuple(other.name for other in STEPS if other.gate and other.name in built_on)
+
+
+def section_values(settings: Settings, sections: tuple[str, ...], nodes: int = 1) -> dict[str, Any]:
     """Returns the named parts of the settings as plain data, keyed by their dotted names.
 
-    A phase holds the number of processes too where that is set and decides how many samples a step learns from. What
-    an evaluation finds does not depend on how many processes share it, nor on where.
+    A phase holds the number of processes, over all nodes, too where that is set and decides how many samples a step
+    learns from. What an evaluation finds does not depend on how many processes share it, nor on where.
     """
     tree = settings.model_dump(mode="json")
     for name in ("processes", "device"):
@@ -291,7 +347,7 @@ def section_values(settings: Settings, sections: tuple[str, ...]) -> dict[str, A
     training = tree["training"]
     for phase in (training[name] for name in PHASES):
         if training["processes"] != "auto" and phase["global_batch_size"] is None:
-            phase["processes"] = training["processes"]
+            phase["processes"] = training["processes"] * nodes
     values: dict[str, Any] = {}
     for section in sections:
         value: Any = tree

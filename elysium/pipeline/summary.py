@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from elysium.pipeline.run_info import Run
 from elysium.pipeline.steps import STEPS, step
-from elysium.pipeline.workspace import Workspace
 
 
-def summarise(workspace: Workspace, report: Path | None) -> dict[str, Any]:
+def summarise(workspace: Run, report: Path | None) -> dict[str, Any]:
     """Returns the run's result as plain data.
 
     Returns:
@@ -22,7 +22,7 @@ def summarise(workspace: Workspace, report: Path | None) -> dict[str, Any]:
     metrics = _read(workspace, "evaluate", "metrics.json") or {}
     return {
         "run": workspace.run_id,
-        "workspace": str(workspace.root),
+        "workspace": workspace.uri,
         "report": None if report is None else str(report),
         "decision": _read(workspace, "promote", "decision.json"),
         "metrics": {name: task["model"] for name, task in metrics.get("tasks", {}).items()},
@@ -36,7 +36,7 @@ def summarise(workspace: Workspace, report: Path | None) -> dict[str, Any]:
     }
 
 
-def print_summary(workspace: Workspace, summary: dict[str, Any]) -> None:
+def print_summary(workspace: Run, summary: dict[str, Any]) -> None:
     """Prints steps, metrics beside their baselines and the decision as tables on standard output."""
     from rich.console import Console
     from rich.table import Table
@@ -79,9 +79,7 @@ def _metric_table(tasks: dict[str, Any]) -> Any:
     return table
 
 
-def _read(workspace: Workspace, step_name: str, file: str) -> dict[str, Any] | None:
-    path = workspace.folder(step(step_name)) / file
-    if workspace.manifest(step(step_name)) is None or not path.is_file():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def _read(workspace: Run, step_name: str, file: str) -> dict[str, Any] | None:
+    content = workspace.read(step(step_name), file)
+    found: dict[str, Any] | None = None if content is None else json.loads(content)
+    return found

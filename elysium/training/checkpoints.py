@@ -10,7 +10,7 @@ from pathlib import Path
 from elysium.config import Schedule
 from elysium.errors import UsageError
 from elysium.pipeline.workspace import sha256, write_atomic
-from elysium.training.processes import world_size
+from elysium.training.processes import from_all, from_first, is_first, is_first_here, rank, wait_for_all, world_size
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,29 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def seal_checkpoint(checkpoint: Path) -> None:
-    """Says that a checkpoint is whole: its files with their hashes, written when all of them are."""
-    write_atomic(checkpoint / _PROCESSES, json.dumps({"processes": world_size()}))
-    paths = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE)
-    files = {str(path.relative_to(checkpoint)): sha256(path) for path in paths}
-    write_atomic(checkpoint / COMPLETE, json.dumps(files))
+    """Says that a checkpoint is whole: its files with their hashes, written when all of them are.
+
+    Every process calls this when it has written its own. Nodes may have a folder each: then the first one's seal
+    names what the others hold, too, and they remove the checkpoints that the first one has removed.
+    """
+    if is_first():
+        write_atomic(checkpoint / _PROCESSES, json.dumps({"processes": world_size()}))
+    # Where nodes share a folder, they would list what the first one has only half written.
+    wait_for_all()
+    mine = _names(checkpoint) if is_first_here() else []
+    holders: dict[str, int] = {}
+    for number, names in enumerate(from_all(mine)):
+        for name in names:
+            holders.setdefault(name, number)
+    hashes = {name: sha256(checkpoint / name) for name, number in holders.items() if number == rank()}
+    files = {name: digest for found in from_all(hashes) for name, digest in found.items()}
+    if is_first():
+        write_atomic(checkpoint / COMPLETE, json.dumps(dict(sorted(files.items()))))
+    kept = from_first([path.name for path in checkpoint.parent.glob("checkpoint-*")])
+    if is_first_here() and not is_first():
+        for other in checkpoint.parent.glob("checkpoint-*"):
+            if other.name not in kept:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def check_processes(checkpoint: Path, schedule: Schedule) -> None:
@@ -60,6 +78,11 @@ def check_processes(checkpoint: Path, schedule: Schedule) -> None:
             "global_batch_size is not set",
             checkpoint.name, before, before * schedule.batch_size, world_size(), world_size() * schedule.batch_size,
         )  # fmt: skip
+
+
+def _names(checkpoint: Path) -> list[str]:
+    found = (path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE)
+    return sorted(str(path.relative_to(checkpoint)) for path in found)
 
 
 def _is_whole(checkpoint: Path) -> bool:

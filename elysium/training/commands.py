@@ -11,7 +11,7 @@ import click
 from elysium.cli import print_json
 from elysium.config import PHASES
 from elysium.errors import UsageError
-from elysium.options import home_option, json_option, set_option
+from elysium.options import gpus_option, home_option, json_option, price_option, set_option
 
 if TYPE_CHECKING:
     from elysium.training.plan import Plan
@@ -165,11 +165,11 @@ def compare_command(
 
 @train.command("plan")
 @click.argument("recipe", type=click.Choice(PHASES), metavar="RECIPE")
-@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="How many share the work.")
+@gpus_option
 @click.option(
     "--gpu", default="A100-SXM4-80GB", show_default=True, metavar="NAME", help="As torch.cuda.get_device_name says it."
 )
-@click.option("--price", type=click.FloatRange(0), default=None, help="Of a GPU-hour, in any currency.")
+@price_option
 @click.option(
     "--mfu",
     type=click.FloatRange(0, 1, min_open=True),

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -32,6 +32,11 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def is_first_here() -> bool:
+    """Tells whether this is the first of its node's processes."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """Lets the first process speak for all, and takes leave of the others at the end."""
@@ -55,6 +60,15 @@ def from_first(value: T) -> T:
     held = [value]
     dist.broadcast_object_list(held)
     return held[0]
+
+
+def from_all(value: T) -> list[T]:
+    """Returns every process's value in all, by rank."""
+    if not dist.is_initialized():
+        return [value]
+    held: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(held, value)
+    return held
 
 
 def largest(value: int, device: torch.device) -> int:

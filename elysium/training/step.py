@@ -53,7 +53,7 @@ def _run(
     context: StepContext, name: str, make: Callable[[], tuple[ElysiumForConditionalGeneration, ElysiumProcessor]]
 ) -> StepResult:
     processes = num_processes(context.settings.training)
-    if processes > world_size():
+    if context.meeting is not None or processes > world_size():
         return run_in_processes(context, processes)
     phase: PhaseSettings = getattr(context.settings.training, name)
     _check(context.settings, name)

@@ -31,7 +31,6 @@ from elysium.training.processes import (
     from_first,
     is_first,
     samples_per_step,
-    wait_for_all,
     world_size,
 )
 from elysium.training.samples import TrainingSamples
@@ -312,11 +311,9 @@ class _ResumableTrainer(Trainer):
                 )
         super()._save_checkpoint(model, trial)
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        wait_for_all()
-        if is_first():
-            seal_checkpoint(checkpoint)
-            if self._sent is not None:
-                self._sent(checkpoint)
+        seal_checkpoint(checkpoint)
+        if is_first() and self._sent is not None:
+            self._sent(checkpoint)
 
 
 class _Recorder(TrainerCallback):

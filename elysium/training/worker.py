@@ -50,6 +50,8 @@ def main() -> None:
     else:
         if is_first():
             _say(line, summary=result.summary, metrics=result.metrics)
+        else:
+            _say(line, done=True)
 
 
 def _take_line() -> socket.socket:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elysium import cli
 from elysium.config import load_settings
 from elysium.curation.protocols import Frame
 from elysium.data.records import RawClip, write_jsonl
@@ -49,6 +50,18 @@ def carphone_frames(carphone):
         for index, frame in enumerate(iterate_video(carphone))
         if index % 5 == 0 and index < 60
     ]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The output of `curate run` over a folder with two ordinary clips."""
+    folder = tmp_path_factory.mktemp("source")
+    for seed, caption in ((1, "A man walks. Two dogs play."), (2, "A red ring moves.")):
+        write_video(folder / f"clip{seed}.mp4", simulate(seed, 12, 64).frames, 12)
+        (folder / f"clip{seed}.txt").write_text(caption)
+    output = tmp_path_factory.mktemp("home") / "run"
+    assert cli.run(["curate", "run", "--source", str(folder), "--output", str(output)]) == 0
+    return folder, output
 
 
 @pytest.fixture(scope="session")

@@ -3,20 +3,6 @@ import json
 import pytest
 
 from elysium import cli
-from elysium.data.simulator import simulate
-from elysium.data.video import write_video
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The output of `curate run` over a folder with two ordinary clips."""
-    folder = tmp_path_factory.mktemp("source")
-    for seed, caption in ((1, "A man walks. Two dogs play."), (2, "A red ring moves.")):
-        write_video(folder / f"clip{seed}.mp4", simulate(seed, 12, 64).frames, 12)
-        (folder / f"clip{seed}.txt").write_text(caption)
-    output = tmp_path_factory.mktemp("home") / "run"
-    assert cli.run(["curate", "run", "--source", str(folder), "--output", str(output)]) == 0
-    return folder, output
 
 
 def last_json(capsys):
@@ -66,6 +52,9 @@ def test_a_trial_estimates_the_whole_and_leaves_the_run_untouched(finished, caps
     shown = last_json(capsys)
     assert (shown["videos_tried"], shown["videos"], shown["outcomes"]) == (1, 2, {"rejected": 1})
     assert shown["whole"]["hours"] == pytest.approx(shown["seconds"] * 2 / 3600, abs=1e-3)
+    assert shown["stage_seconds"]["decode"] > 0
+    assert sum(shown["stage_seconds"].values()) < shown["seconds"] * 2  # decoding runs beside the models
+    assert shown["device"] == "cpu"
     assert not (tmp_path / "tracks" / "plan.json").exists()
 
 

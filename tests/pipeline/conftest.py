@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from jobs_api import JobsApi
 
 from elysium.pipeline.steps import dependencies, step
 from elysium.pipeline.workspace import Workspace
@@ -78,3 +79,10 @@ def started(finished, tmp_path):
         return place
 
     return make
+
+
+@pytest.fixture
+def jobs_api():
+    """A server that answers as the Kubernetes API does."""
+    with JobsApi().serving() as api:
+        yield api

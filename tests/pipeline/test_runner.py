@@ -89,7 +89,7 @@ def test_help_shows_an_example(arguments, tmp_path):
     [
         (("step", "nope", "--workspace", "x"), "ingest"),
         (("step", "ingest"), "--workspace"),
-        (("step", "ingest", "--workspace", "s3://bucket/x"), "a workspace is a folder"),
+        (("step", "ingest", "--workspace", "gs://bucket/x"), "a workspace is a folder"),
         (("step", "ingest", "--workspace", "x", "--set", "ingest.sorce=1"), "did you mean 'ingest.source'"),
         (("pipeline", "run", "--resume", "nope"), "there is no run 'nope'"),
         (("pipeline", "run", "--preset", "nanu"), "did you mean 'nano'"),

@@ -5,10 +5,12 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -20,6 +22,8 @@ from elysium.config import Schedule
 from elysium.errors import ElysiumError, UsageError
 from elysium.model import build_model
 from elysium.pipeline.execute import run_step, step_key
+from elysium.pipeline.meeting import Node
+from elysium.pipeline.nodes import run_on_nodes
 from elysium.pipeline.steps import step
 from elysium.pipeline.workspace import Manifest, Workspace, digest_of, now, scan
 from elysium.registry.store import open_store
@@ -81,11 +85,11 @@ def publish(place, row, write):
     place.publish(row, manifest)
 
 
-def start(place):
-    command = [sys.executable, "-m", "elysium.cli", "step", "finetune", "--workspace", str(place.root)]
+def start(place, *options, **environment):
+    command = [sys.executable, "-m", "elysium.cli", "step", "finetune", "--workspace", str(place.root), *options]
     return subprocess.Popen(
         command,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -161,13 +165,13 @@ def read_until(pattern, stream):
     pytest.fail(f"the step ended before it printed {pattern}")
 
 
-def stop_at(checkpoint):
-    """Tells this process, which runs the step, to stop when a checkpoint is there."""
+def stop_at(checkpoint, process=None, number=signal.SIGTERM):
+    """Sends a process a signal when a checkpoint is there: by default this one, which runs the step."""
 
     def wait():
         while not (checkpoint / "complete.json").is_file():
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(process or os.getpid(), number)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -200,6 +204,30 @@ def test_a_step_that_is_told_to_stop_and_then_killed_ends_as_if_nothing_had_happ
     assert_alike(place, alone)
 
 
+def test_a_lost_node_ends_the_others_and_what_they_trained_is_gone_on_with(make, alone, without_gpus):
+    place = make("nodes", *TWO, "training.processes=1")
+    with socket.create_server(("localhost", 0)) as free:
+        node = Node(0, 2, "localhost", free.getsockname()[1], seconds=500)
+    # As a pod has it: the very same command on each, and Kubernetes says which it is.
+    pod = {"ELYSIUM_RENDEZVOUS": node.place, "JOB_COMPLETION_INDEX": "1"}
+    with start(place, "--nodes", "2", **pod) as lost:
+        stop_at(place.partial(ROW) / "trainer" / "checkpoint-5", lost.pid, signal.SIGKILL)
+        threading.Thread(target=lost.stderr.read, daemon=True).start()
+        try:
+            with pytest.raises(ElysiumError, match=r"^node 1 \(.*\) was lost; run it again on all nodes") as ended:
+                run_on_nodes(place, ROW, place.settings(), node)
+        finally:
+            lost.kill()
+    assert ended.value.exit_code == 1, "which a Job tries again"
+    # Any number of nodes may go on, for it decides nothing where the samples of a step are set: here one.
+    outcome = run_step(place, ROW, place.settings())
+    assert not outcome.skipped
+    assert (curve(place) - curve(alone)).abs().max() < 1e-5
+    assert_alike(place, alone)
+    # A pod that is made anew now finds nothing to do, and nobody to meet.
+    assert run_on_nodes(place, ROW, place.settings(), replace(node, index=1)).skipped
+
+
 def test_what_a_process_refuses_the_step_says_as_its_own(make, without_gpus, capfd):
     place = make("refused", *TWO, "training.finetune.clip_frames=[99, 99]")
     with pytest.raises(UsageError, match=r"^training\.finetune: a clip of 99 frames takes"):
@@ -208,6 +236,17 @@ def test_what_a_process_refuses_the_step_says_as_its_own(make, without_gpus, cap
     assert printed.out == ""
     assert "Traceback" not in printed.err
     assert "a clip of 99 frames" not in printed.err, "the step says it, once"
+
+
+@pytest.mark.parametrize(
+    ("changes", "decides"),
+    [(("training.processes=2",), True), (("training.processes=2", "training.finetune.global_batch_size=8"), False)],
+)
+def test_nodes_decide_what_a_step_learns_from_as_processes_do(changes, decides):
+    chosen = settings(*changes)
+    assert (step_key(ROW, chosen, {}, nodes=2) != step_key(ROW, chosen, {})) == decides
+    four = settings(*changes, "training.processes=4")
+    assert step_key(ROW, chosen, {}, nodes=2) == step_key(ROW, four, {})
 
 
 def test_what_processes_cannot_share_is_refused_before_any_is_started(make, without_gpus):

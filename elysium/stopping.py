@@ -15,7 +15,7 @@ from elysium.errors import ElysiumError
 _PATIENCE = 20.0  # seconds; Kubernetes waits 30 before it kills
 
 
-class CurationStopped(ElysiumError):
+class Stopped(ElysiumError):
     """A signal asked a run to stop; what is finished is kept, and the same command goes on from there."""
 
     def __init__(self, number: int) -> None:
@@ -40,7 +40,7 @@ def stoppable() -> Iterator[None]:
     it stands.
 
     Raises:
-        CurationStopped: If a signal came.
+        Stopped: If a signal came.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
@@ -59,7 +59,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except _Stop as stop:
-        raise CurationStopped(stop.number) from None
+        raise Stopped(stop.number) from None
     finally:
         for timer in ending:
             timer.cancel()
