@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from elysium.cli import print_json
+from elysium.evaluation.champion_command import champion_command
 from elysium.evaluation.run_command import run_command
 from elysium.evaluation.tracking.score_command import score_command
 from elysium.options import json_option
@@ -102,5 +103,6 @@ def report_command(
         )
 
 
+evaluate.add_command(champion_command)
 evaluate.add_command(run_command)
 evaluate.add_command(score_command)

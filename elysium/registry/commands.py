@@ -12,6 +12,7 @@ from elysium.cli import print_json
 from elysium.config import Settings, load_settings
 from elysium.errors import UsageError
 from elysium.options import home_option, json_option, set_option, together, tracking_uri_option
+from elysium.registry.approval_commands import approve_command, candidate_command
 
 if TYPE_CHECKING:
     from elysium.registry.models import Version
@@ -22,7 +23,11 @@ _options = together(home_option, tracking_uri_option, set_option, json_option)
 
 @click.group()
 def registry() -> None:
-    """List, show, promote and roll back models."""
+    """List, show, approve, promote and roll back models."""
+
+
+registry.add_command(candidate_command)
+registry.add_command(approve_command)
 
 
 @registry.command("list")

@@ -61,9 +61,17 @@ class Regression(_Part):
 
 
 class Policy(_Part):
-    """The whole policy file."""
+    """The whole policy file.
+
+    Attributes:
+        data_gate: Whether the data must have passed its validation.
+        approval: `manual` leaves the last word to a person: a model that passed waits for `elysium registry approve`.
+        floors: Bounds whatever the champion does.
+        regression: Bounds to what is lost against the champion.
+    """
 
     data_gate: bool = True
+    approval: Literal["none", "manual"] = "none"
     floors: tuple[Floor, ...] = ()
     regression: Regression = Regression()
 

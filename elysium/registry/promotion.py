@@ -17,14 +17,16 @@ from elysium.pipeline.steps import StepContext, StepResult
 from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import write_atomic
 from elysium.registry import models
+from elysium.registry.approval import APPROVED_TAG, AWAITS, BEFORE_TAG, DECISION_TAG, SUMMARY_TAG
 from elysium.registry.card import render_card
 from elysium.registry.evaluation_log import log_evaluation
 from elysium.registry.policy import Check, Policy, judge, load_policy
-from elysium.registry.store import Store, open_store
+from elysium.registry.store import Store, in_one_sentence, open_store
 
 _MAX_TAG = 1000
 
 
+@in_one_sentence()
 def run(context: StepContext) -> StepResult:
     """Fills the output with `decision.json`; a refused promotion is a normal end, too.
 
@@ -65,7 +67,8 @@ def run(context: StepContext) -> StepResult:
     before = (past[-2] if len(past) > 1 else None) if already else (past[-1] if past else None)
     _demand_measured(champion, before, version.version if already else None)
 
-    decision = _decision(policy, checks, version.version, before, already=already)
+    approver = version.tags.get(APPROVED_TAG)
+    decision = _decision(policy, checks, version.version, before, already=already, approver=approver)
     _write_down(store, version.version, decision, checks)
     log_evaluation(store, context.run_id, context.inputs["evaluation"])
     # Before the alias moves: a kill in between is mended by the next run, which finds version and history.
@@ -76,6 +79,7 @@ def run(context: StepContext) -> StepResult:
         summary=decision["summary"],
         metrics={
             "promoted": decision["promoted"],
+            "awaits_approval": decision["awaits_approval"],
             "version": version.version,
             "champion_before": before,
             "checks": len(checks),
@@ -112,9 +116,10 @@ def _demand_measured(champion: dict[str, Any] | None, before: str | None, itself
 
 
 def _decision(
-    policy: Policy, checks: Sequence[Check], version: str, before: str | None, *, already: bool
+    policy: Policy, checks: Sequence[Check], version: str, before: str | None, *, already: bool, approver: str | None
 ) -> dict[str, Any]:
     failed = [check for check in checks if not check.passed]
+    awaits = not failed and policy.approval == "manual" and not (already or approver)
     if failed:
         stays = f"version {before} stays" if before else "there is still none"
         summary = f"version {version} is not champion ({stays}): {failed[0].text}"
@@ -125,6 +130,10 @@ def _decision(
             )
         summary += f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         reasons = [check.text for check in failed]
+    elif awaits:
+        stays = f"version {before} stays" if before else "there is none"
+        summary = f"version {version} passed {_every(checks)} and awaits approval as champion (until then {stays})"
+        reasons = ["the policy leaves the last word to a person", *(check.text for check in checks)]
     elif before is None:
         summary = f"version {version} is the first champion: it passed {_every(checks)}"
         reasons = ["there was no champion to compare with", *(check.text for check in checks)]
@@ -132,7 +141,9 @@ def _decision(
         summary = f"version {version} replaces version {before} as champion: it passed {_every(checks)}"
         reasons = [check.text for check in checks]
     return {
-        "promoted": not failed,
+        "promoted": not failed and not awaits,
+        "awaits_approval": awaits,
+        "approved_by": approver,
         "summary": summary,
         "reasons": reasons,
         "version": version,
@@ -160,9 +171,9 @@ def _origin(context: StepContext, lineage: dict[str, Any]) -> dict[str, str]:
 def _write_down(store: Store, version: str, decision: dict[str, Any], checks: Sequence[Check]) -> None:
     """Writes the decision as tags of the version."""
     tags = {
-        "elysium.decision": "promoted" if decision["promoted"] else "refused",
-        "elysium.decision_summary": decision["summary"],
-        "elysium.champion_before": decision["champion_before"] or "none",
+        DECISION_TAG: "promoted" if decision["promoted"] else AWAITS if decision["awaits_approval"] else "refused",
+        SUMMARY_TAG: decision["summary"],
+        BEFORE_TAG: decision["champion_before"] or "none",
     }
     for check in checks:
         # Tag names take letters, digits, blanks and _ - . /

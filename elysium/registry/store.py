@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.util
 import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +59,16 @@ def tracking_uri(settings: RegistrySettings, home: Path) -> str:
     """Returns the tracking URI in force.
 
     Args:
-        settings: `tracking_uri` wins where it is set.
+        settings: `tracking_uri` wins where it is set; then a server in `MLFLOW_TRACKING_URI`, as pods have it.
         home: The folder that outlives runs, with the default store in `mlflow/mlflow.db`.
 
     Example:
         >>> tracking_uri(RegistrySettings(), Path("/data/runs"))
         'sqlite:////data/runs/mlflow/mlflow.db'
     """
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if settings.tracking_uri is None and server.startswith(("http://", "https://")):
+        return server
     return settings.tracking_uri or f"sqlite:///{home.resolve() / 'mlflow' / 'mlflow.db'}"
 
 
@@ -96,6 +101,22 @@ def open_store(settings: RegistrySettings, home: Path) -> Store:
             "check registry.tracking_uri and that the server answers"
         ) from error
     return Store(client, experiment_id, settings.model_name, uri)
+
+
+@contextlib.contextmanager
+def in_one_sentence() -> Iterator[None]:
+    """Says in one sentence that MLflow failed half-way, as a server that cannot write its artifacts does.
+
+    Raises:
+        ElysiumError: Instead of MLflow's exception.
+    """
+    mlflow = import_mlflow()
+    try:
+        yield
+    except mlflow.exceptions.MlflowException as error:
+        raise ElysiumError(
+            f"the MLflow store failed: {first_line(error)}; mend it (a server's own log says more) and run this again"
+        ) from error
 
 
 def import_mlflow() -> Any:

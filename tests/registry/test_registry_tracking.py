@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from importlib.machinery import PathFinder
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +146,19 @@ def test_the_default_store_lies_beside_the_runs_and_nothing_in_the_working_folde
     assert tracking_uri(RegistrySettings(), home) == f"sqlite:///{home}/mlflow/mlflow.db"
     assert len(list((home / "mlflow" / "artifacts").rglob("note.txt"))) == 1
     assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting", "used"),
+    [
+        ("http://mlflow:5000", None, "http://mlflow:5000"),
+        ("http://mlflow:5000", "https://other", "https://other"),
+        ("sqlite:////somewhere/else.db", None, "sqlite:////runs/mlflow/mlflow.db"),
+    ],
+)
+def test_a_server_in_the_environment_counts_unless_a_setting_names_another(monkeypatch, variable, setting, used):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
+    assert tracking_uri(RegistrySettings(tracking_uri=setting), Path("/runs")) == used
 
 
 def test_importing_the_tracking_module_does_not_import_mlflow():
