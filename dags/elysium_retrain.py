@@ -1,52 +1,35 @@
-"""The retraining DAG: one task a step of the table (`elysium/pipeline/steps.py`), nothing of its own.
+"""From captioned videos to a measured model that was promoted, or why it was not: one task a step of the table.
 
-**Params**: `workspace` (the run's folder; made up from the run id when empty), `preset`, `overrides`
-(`section.key=value`, as `--set`), `runner` (`local`: a process on this machine; `kubernetes`: a Job).
+Runs every Sunday at 02:00 UTC (`ELYSIUM_RETRAIN_CRON`) in a workspace of its own, and whenever `elysium_curate` has
+published new tracks: then in the workspace that the event names, where everything up to the tracks is found finished.
 
-A refused gate fails its task at once, with its reason; other failures are retried as the table says. Cleared tasks skip
-what is finished and go on with what is half done.
+| param | says |
+| --- | --- |
+| workspace | the run's folder or `s3://` place; by default named after the run |
+| preset, overrides | the settings, as of `elysium pipeline run` |
+| runner | `local`: processes here; `kubernetes`: Jobs |
+
+A gate that says no skips its task, with the reason, and all that would build on it. What a retry may mend is retried
+as the table says; bad settings are not. Clear a task to run it again: what is finished is skipped, what is half done
+goes on.
 """
 
 from __future__ import annotations
 
-import datetime
-import os
+from airflow.sdk import DAG
 
-from airflow.sdk import DAG, Param
-
-from elysium.pipeline.operators import StepOperator
-from elysium.pipeline.steps import STEPS, dependencies
-
-# Somebody who waits at a terminal wants to see a failure, not a retry in five minutes.
-ATTENDED = bool(os.environ.get("ELYSIUM_ATTENDED"))
+from elysium.pipeline.dag_parts import DEFAULT_ARGS, TRACKS, chain, run_params, when
+from elysium.pipeline.steps import STEPS
 
 with DAG(
     dag_id="elysium_retrain",
     description="From captioned videos to a measured model that was promoted, or why it was not.",
     doc_md=__doc__,
-    schedule=None,
+    schedule=when("RETRAIN", "0 2 * * 0", TRACKS),
     catchup=False,
     max_active_runs=1,
-    tags=["elysium"],
-    params={
-        "workspace": Param("", type="string", description="The run's folder; by default named after the run."),
-        "preset": Param("nano", type="string", description="A preset's name, or the path of a YAML file."),
-        "overrides": Param([], type="array", items={"type": "string"}, description="Settings, each section.key=value."),
-        "runner": Param("local", enum=["local", "kubernetes"], description="A process here, or a Kubernetes Job."),
-    },
+    tags=["elysium", "training"],
+    default_args=DEFAULT_ARGS,
+    params=run_params(),
 ) as dag:
-    tasks = {
-        row.name: StepOperator(
-            task_id=row.name,
-            step=row.name,
-            doc_md=row.summary,
-            retries=0 if ATTENDED else row.resources.retries,
-            retry_delay=datetime.timedelta(minutes=1),
-            retry_exponential_backoff=2.0,
-            execution_timeout=datetime.timedelta(seconds=row.resources.seconds),
-        )
-        for row in STEPS
-    }
-    for row in STEPS:
-        for name in dependencies(row):
-            tasks[name] >> tasks[row.name]
+    chain(*(row.name for row in STEPS))

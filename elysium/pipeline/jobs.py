@@ -1,216 +1,229 @@
-"""One Kubernetes Job from start to end: made or found living, its pods' lines handed on, its end put into words."""
+"""Jobs on Kubernetes: made or found living, removed, and what the cluster's answers mean.
+
+A step is one Job, or several that belong together (a Service, and one Job per rank). Their names say which run and
+step they are for and nothing else, so that whoever asks again finds those that live.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubernetes.client import ApiException, BatchV1Api, CoreV1Api
+from kubernetes.client import ApiException, BatchV1Api, CoreV1Api, VersionApi
 from urllib3.exceptions import HTTPError
 
-from elysium.errors import ElysiumError
+from elysium.errors import ElysiumError, UsageError
 
-_CONTAINER = "step"
-# A step may be silent for long; a connection that is, may be dead. (connect, read) in seconds.
-_LOG_TIMEOUT = (10, 300)
-_TIMEOUT = (10, 60)
-_BEGINNING = ("ContainerCreating", "PodInitializing")
+Say = Callable[[str], None]
+# (connect, read) in seconds.
+TIMEOUT = (10, 60)
+# Indexed Jobs are on by default from 1.22 and stable from 1.24 (Kubernetes' list of feature gates).
+_INDEXED_SINCE = (1, 24)
+
+
+class Unreachable(ElysiumError):
+    """The cluster's API does not answer, or has no time: what a later attempt may mend."""
 
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a Job ended.
+    """How a Job, or several that belong together, ended.
 
     Attributes:
-        complete: Whether it did its work.
+        complete: Whether they did their work.
         reason: One sentence.
-        exit_code: Of the last pod's step, None where no pod is left to tell.
+        exit_code: Of the step that decided, None where no pod is left to tell.
+        tail: The last lines it printed.
+        again: Whether another attempt may end better.
     """
 
     complete: bool
     reason: str
     exit_code: int | None = None
+    tail: tuple[str, ...] = ()
+    again: bool = False
 
 
-class JobRun:
-    """Runs one Job, also when somebody began it before.
+@dataclass(frozen=True)
+class JobPlace:
+    """Where Jobs that belong together are: enough to find them again from any process.
+
+    Attributes:
+        namespace: Of all of them.
+        jobs: Names; the first is rank 0, which speaks for all.
+        services: Names.
+    """
+
+    namespace: str
+    jobs: tuple[str, ...]
+    services: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, manifests: Sequence[dict[str, Any]]) -> JobPlace:
+        """Returns where `manifests` will be.
+
+        Raises:
+            UsageError: If a Job has no deadline: nobody would stop it where its watcher is gone.
+        """
+        jobs = [manifest for manifest in manifests if manifest["kind"] == "Job"]
+        for job in jobs:
+            if not job["spec"].get("activeDeadlineSeconds"):
+                raise UsageError(f"the Job {job['metadata']['name']} has no activeDeadlineSeconds; see k8s/job.yaml.j2")
+        return cls(
+            namespace=jobs[0]["metadata"]["namespace"],
+            jobs=tuple(job["metadata"]["name"] for job in jobs),
+            services=tuple(manifest["metadata"]["name"] for manifest in manifests if manifest["kind"] == "Service"),
+        )
+
+
+class Cluster:
+    """The few things that are asked of a cluster's API.
 
     Args:
         batch: Client of the API's batch group.
         core: Client of its core group.
-        manifest: The Job.
-        say: Takes what the pods print and what happens to the Job, line by line.
-        seconds: Between two looks at the Job.
+        say: Takes what happens, line by line.
+        seconds: Between two looks at what takes time.
     """
 
-    def __init__(
-        self,
-        batch: BatchV1Api,
-        core: CoreV1Api,
-        manifest: dict[str, Any],
-        say: Callable[[str], None],
-        seconds: float = 5.0,
-    ) -> None:
-        self._batch, self._core, self._manifest, self._say, self._seconds = batch, core, manifest, say, seconds
-        self.name: str = manifest["metadata"]["name"]
-        self._namespace: str = manifest["metadata"]["namespace"]
-        self._read_whole: set[str] = set()
-        self._newest: dict[str, str] = {}
-        self._last_line = ""
-        self._told: set[str] = set()
+    def __init__(self, batch: BatchV1Api, core: CoreV1Api, say: Say, seconds: float = 5.0) -> None:
+        self.batch, self.core, self.say, self.seconds = batch, core, say, seconds
 
-    def run(self) -> JobEnd:
-        """Makes the Job unless it lives already, and follows it to its end.
+    def submit(self, manifests: Sequence[dict[str, Any]]) -> JobPlace:
+        """Makes the Jobs unless they live already.
 
-        A Job that ended earlier makes way for a new one: whether its work still stands only the step itself can tell.
+        Jobs that ended earlier make way for new ones: whether their work still stands only the step itself can tell.
 
         Raises:
-            ElysiumError: If the cluster refuses.
+            UsageError: If the cluster is too old for them.
+            Unreachable: If the API does not answer.
+            ElysiumError: If it refuses.
         """
-        self._submit()
-        while True:
-            try:
-                end = self._look()
-            except (ApiException, HTTPError) as error:
-                # The Job does not need us: an API server that restarts is waited for, a refusal is not.
-                if isinstance(error, ApiException) and 400 <= (error.status or 0) < 500 and error.status != 429:
-                    raise ElysiumError(f"the cluster does not show the Job {self.name}: {_message(error)}") from error
-                self._tell(f"the cluster's API does not answer ({type(error).__name__}); the Job {self.name} goes on")
-            else:
-                if end is not None:
-                    return end
-            time.sleep(self._seconds)
-
-    def delete(self) -> None:
-        """Removes the Job and its pods; these get their grace period to save what they have."""
+        place = JobPlace.of(manifests)
         try:
-            self._batch.delete_namespaced_job(
-                self.name, self._namespace, propagation_policy="Foreground", _request_timeout=_TIMEOUT
+            self._demand_version(manifests)
+            while not self._submitted(manifests, place):
+                time.sleep(self.seconds)
+        except (ApiException, HTTPError) as error:
+            raise explained(f"make the Job {place.jobs[0]}", error) from error
+        return place
+
+    def delete(self, place: JobPlace) -> None:
+        """Removes Jobs, their pods and Services; pods get their grace period to save what they have."""
+        for name in place.jobs:
+            self._ask(self.batch.delete_namespaced_job, name, place.namespace, propagation_policy="Foreground")
+        self.delete_services(place)
+
+    def delete_services(self, place: JobPlace) -> None:
+        """Removes what ended Jobs need no more."""
+        for name in place.services:
+            self._ask(self.core.delete_namespaced_service, name, place.namespace)
+
+    def job(self, name: str, namespace: str) -> Any | None:
+        """Returns a Job, or None where there is none."""
+        return self._ask(self.batch.read_namespaced_job, name, namespace)
+
+    def pods(self, name: str, namespace: str) -> list[Any]:
+        """Returns a Job's pods, oldest first."""
+        found = self.core.list_namespaced_pod(namespace, label_selector=f"job-name={name}", _request_timeout=TIMEOUT)
+        return sorted(found.items, key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))
+
+    def events(self, name: str, namespace: str) -> list[Any]:
+        """Returns the warnings about a Job or pod, oldest first; none where Airflow may not read them."""
+        try:
+            found = self.core.list_namespaced_event(
+                namespace, field_selector=f"involvedObject.name={name},type=Warning", _request_timeout=TIMEOUT
             )
         except ApiException as error:
-            if error.status != 404:
+            if error.status != 403:
                 raise
+            return []
+        return sorted(found.items, key=lambda event: str(event.last_timestamp or event.event_time or ""))
 
-    def _submit(self) -> None:
-        while True:
-            try:
-                self._batch.create_namespaced_job(self._namespace, self._manifest, _request_timeout=_TIMEOUT)
-            except ApiException as error:
-                if error.status != 409:
-                    raise ElysiumError(f"the cluster refuses the Job {self.name}: {_message(error)}") from error
-            else:
-                self._say(f"Job {self.name} begins")
-                return
-            job = self._job()
-            if job is not None and job.metadata.deletion_timestamp is None:
-                if _condition(job) is None:
-                    self._say(f"Job {self.name} lives already: going on with it")
-                    return
-                self.delete()
-            if job is not None:
-                time.sleep(self._seconds)
+    def _submitted(self, manifests: Sequence[dict[str, Any]], place: JobPlace) -> bool:
+        """Returns whether the Jobs are there; False after a look that must be followed by another one."""
+        found = {name: self.job(name, place.namespace) for name in place.jobs}
+        there = {name: job for name, job in found.items() if job is not None}
+        if any(job.metadata.deletion_timestamp is not None for job in there.values()):
+            return False
+        ended = {name: condition(job) for name, job in there.items()}
+        lives = any(end is None for end in ended.values())
+        if there and (not lives or any(end is not None and end.type == "Failed" for end in ended.values())):
+            # Also where some live: ranks do not go on without the one that failed.
+            self.delete(place)
+            return False
+        for manifest in manifests:
+            if manifest["metadata"]["name"] not in there and not self._made(manifest):
+                return False
+        name = place.jobs[0]
+        self.say(f"Job {name} lives already: going on with it" if there else f"Job {name} begins")
+        return True
 
-    def _look(self) -> JobEnd | None:
-        """Hands on what is new; returns the end if the Job has come to it."""
-        job = self._job()
-        if job is None:
-            return JobEnd(False, f"the Job {self.name} was deleted")
-        condition = _condition(job)
-        pods = self._pods()
-        for pod in pods:
-            self._explain_waiting(pod)
-            if pod.status.phase in ("Running", "Succeeded", "Failed") and pod.metadata.name not in self._read_whole:
-                self._read_log(pod)
-        if condition is None:
-            return None
-        code = _exit_code(pods[-1]) if pods else None
-        if condition.type == "Complete":
-            return JobEnd(True, self._last_line or f"Job {self.name} is complete", code)
-        why = f"{condition.reason}: {condition.message}" if condition.message else str(condition.reason)
-        said = f"; it said: {self._last_line}" if self._last_line else ""
-        return JobEnd(False, f"the Job {self.name} failed ({why}){said}", code)
-
-    def _read_log(self, pod: Any) -> None:
-        """Hands on the lines of a pod that were not handed on yet, until it ends or the connection does."""
-        name = pod.metadata.name
-        before = self._newest.get(name, "")
+    def _made(self, manifest: dict[str, Any]) -> bool:
+        make = (
+            self.core.create_namespaced_service if manifest["kind"] == "Service" else self.batch.create_namespaced_job
+        )
         try:
-            stream = self._core.read_namespaced_pod_log(
-                name,
-                self._namespace,
-                container=_CONTAINER,
-                follow=True,
-                timestamps=True,
-                _preload_content=False,
-                _request_timeout=_LOG_TIMEOUT,
-            )
-            with contextlib.closing(stream):
-                for line in _lines(stream):
-                    # The time in front is of fixed width, so it sorts as text.
-                    at, _, text = line.partition(" ")
-                    if at <= before:
-                        continue
-                    self._newest[name], self._last_line = at, text or self._last_line
-                    self._say(text)
+            make(manifest["metadata"]["namespace"], manifest, _request_timeout=TIMEOUT)
         except ApiException as error:
-            # The pod has gone, or its container has not begun.
-            if error.status not in (400, 404):
+            if error.status != 409:
                 raise
-        except HTTPError:
-            # Silent for long, or the server went away: the next look reads on.
+            return bool(manifest["kind"] == "Service")
+        return True
+
+    def _demand_version(self, manifests: Sequence[dict[str, Any]]) -> None:
+        if not any(manifest["spec"].get("completionMode") == "Indexed" for manifest in manifests):
             return
-        # The stream of a living pod also ends when the API server does.
-        if pod.status.phase != "Running":
-            self._read_whole.add(name)
+        told = VersionApi(self.batch.api_client).get_code(_request_timeout=TIMEOUT)
+        version = (int(told.major), int((re.match(r"\d+", told.minor) or ["0"])[0]))
+        if version < _INDEXED_SINCE:
+            raise UsageError(
+                f"the cluster's API is Kubernetes {version[0]}.{version[1]}, and Indexed Jobs need 1.24 or newer; "
+                "write `indexed: false` into the job profile: then each rank or shard is a Job of its own"
+            )
 
-    def _explain_waiting(self, pod: Any) -> None:
-        for condition in pod.status.conditions or ():
-            if condition.type == "PodScheduled" and condition.status == "False":
-                self._tell(f"pod {pod.metadata.name} waits for a node: {condition.message}")
-        for status in pod.status.container_statuses or ():
-            waiting = status.state.waiting if status.state else None
-            if waiting is not None and waiting.reason not in _BEGINNING:
-                self._tell(f"pod {pod.metadata.name} does not start: {waiting.reason}: {waiting.message}")
-
-    def _tell(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            self._say(line)
-
-    def _job(self) -> Any | None:
+    @staticmethod
+    def _ask(question: Callable[..., Any], *arguments: Any, **options: Any) -> Any | None:
         try:
-            return self._batch.read_namespaced_job(self.name, self._namespace, _request_timeout=_TIMEOUT)
+            return question(*arguments, _request_timeout=TIMEOUT, **options)
         except ApiException as error:
             if error.status == 404:
                 return None
             raise
 
-    def _pods(self) -> list[Any]:
-        """Returns the Job's pods, oldest first."""
-        found = self._core.list_namespaced_pod(
-            self._namespace, label_selector=f"job-name={self.name}", _request_timeout=_TIMEOUT
-        )
-        return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp)
 
-
-def _condition(job: Any) -> Any | None:
-    """Returns the condition that says how the Job ended, or None while it lives."""
-    for condition in (job.status.conditions if job.status else None) or ():
-        if condition.type in ("Complete", "Failed") and condition.status == "True":
-            return condition
+def condition(job: Any) -> Any | None:
+    """Returns the condition that says how a Job ended, or None while it lives."""
+    for found in (job.status.conditions if job.status else None) or ():
+        if found.type in ("Complete", "Failed") and found.status == "True":
+            return found
     return None
 
 
-def _exit_code(pod: Any) -> int | None:
-    for status in pod.status.container_statuses or ():
-        if status.name == _CONTAINER and status.state and status.state.terminated:
-            code: int = status.state.terminated.exit_code
-            return code
-    return None
+def explained(what: str, error: ApiException | HTTPError) -> ElysiumError:
+    """Returns the error for people: what could not be done and why, and whether waiting may help.
+
+    Args:
+        what: What was to be done, as in "cannot …".
+        error: What the client raised.
+    """
+    if not isinstance(error, ApiException) or not error.status:
+        return Unreachable(f"cannot {what}: the cluster's API does not answer ({type(error).__name__})")
+    text = _message(error)
+    if error.status == 429 or error.status >= 500:
+        return Unreachable(f"cannot {what}: the cluster's API answers {error.status}: {text}")
+    if error.status == 401:
+        # Such as a token that ran out: the next attempt signs in anew.
+        return Unreachable(f"cannot {what}: the cluster does not know Airflow's credentials (401): {text}")
+    if error.status == 403 and "quota" in text:
+        return Unreachable(f"cannot {what}: the namespace's quota is spent: {text}")
+    if error.status == 403:
+        return ElysiumError(f"cannot {what}: the cluster denies it: {text}; the rights are in k8s/base")
+    return ElysiumError(f"cannot {what}: the cluster refuses it: {text}")
 
 
 def _message(error: ApiException) -> str:
@@ -219,14 +232,3 @@ def _message(error: ApiException) -> str:
         return str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):
         return f"{error.status} {error.reason}"
-
-
-def _lines(stream: Any) -> Iterator[str]:
-    """Yields the lines of a stream of bytes as they come."""
-    rest = b""
-    for chunk in stream.stream(4096, decode_content=False):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode("utf-8", errors="replace")
-    if rest:
-        yield rest.decode("utf-8", errors="replace")

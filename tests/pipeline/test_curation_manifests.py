@@ -13,7 +13,7 @@ from elysium.config import load_settings
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ROOT / "k8s" / "overlays"
-JOB = yaml.safe_load((OVERLAYS / "gpu" / "curation-job.yaml").read_text())
+JOB = yaml.safe_load((OVERLAYS / "multinode" / "curation-job.yaml").read_text())
 RAY_JOB = yaml.safe_load((OVERLAYS / "ray" / "curation-rayjob.yaml").read_text())
 CLUSTER = RAY_JOB["spec"]["rayClusterSpec"]
 GROUPS = {group["groupName"]: group for group in CLUSTER["workerGroupSpecs"]}

@@ -1,23 +1,31 @@
-from pathlib import Path
-
 import kubernetes_validate
 import pytest
-import yaml
 
 from elysium.errors import UsageError
-from elysium.pipeline.kubernetes import JobRequest, job_name, render_job, write_manifests
+from elysium.pipeline.kubernetes import JobRequest, Work, job_name, render_job, render_work, write_manifests
+from elysium.pipeline.profile import JobProfile
 from elysium.pipeline.steps import STEPS, step
 
-ROOT = Path(__file__).parents[2]
 # The oldest and the newest Kubernetes that we say we support, and one between.
 VERSIONS = ("1.30", "1.33", "1.37")
+# A cluster that has everything, and one that knows no Indexed Jobs.
+LARGE = JobProfile(
+    nodes=4,
+    shards=8,
+    node_selector={"nvidia.com/gpu.product": "H200"},
+    tolerations=[
+        {"key": "batch", "operator": "Equal", "value": "true", "effect": "NoExecute", "tolerationSeconds": 60}
+    ],
+    priority_class="elysium-training",
+    queue="gpus",
+    volume=None,
+    web_identity="sts.amazonaws.com",
+    role_arn="arn:aws:iam::123456789012:role/elysium",
+    labels={"team": "vision"},
+    annotations={"example.org/cost": "7"},
+)
+OLD = JobProfile(nodes=2, shards=3, indexed=False, gpu=False, max_cpu=2, max_memory_gib=6)
 REQUEST = JobRequest("manual__2026-11-01T10:00:00+00:00", "/workspace/run-1", overrides=("seed=3",))
-
-
-def manifests():
-    for path in sorted((ROOT / "k8s").rglob("*.yaml")):
-        for number, document in enumerate(yaml.safe_load_all(path.read_text())):
-            yield pytest.param(path, document, id=f"{path.relative_to(ROOT)}-{number}")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -27,15 +35,15 @@ def test_every_job_is_valid(row, version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(("path", "document"), list(manifests()))
-def test_every_manifest_is_valid(path, document, version):
-    if document["kind"] == "Kustomization":
-        resources = [path.parent / name for name in document["resources"]]
-        assert all(resource.exists() for resource in resources), "a kustomization names a file that is not there"
-        return
-    if document["kind"] == "RayJob":
-        return  # test_curation_manifests looks at it
-    kubernetes_validate.validate(document, version, strict=True)
+@pytest.mark.parametrize(("profile", "workspace"), [(LARGE, "s3://runs/1"), (OLD, "/workspace/1")])
+def test_jobs_of_several_pods_are_valid(profile, workspace, version):
+    request = JobRequest("run", workspace, profile=profile)
+    spread = [Work.parts_of(step("curate"), request), Work.of(step("finetune"), request)]
+    kinds = []
+    for manifest in (manifest for work in spread for manifest in render_work(work, request)):
+        kubernetes_validate.validate(manifest, version, strict=True)
+        kinds.append(manifest["kind"])
+    assert kinds == (["Job", "Service", "Job"] if profile.indexed else [*3 * ["Job"], "Service", *2 * ["Job"]])
 
 
 def test_a_broken_manifest_would_be_found():
@@ -54,6 +62,7 @@ def test_a_job_asks_for_what_the_table_says(row):
     assert spec["backoffLimit"] == row.resources.retries
     assert spec["activeDeadlineSeconds"] == row.resources.seconds
     assert pod["terminationGracePeriodSeconds"] == row.resources.grace_seconds
+    assert spec["ttlSecondsAfterFinished"] == row.resources.keep_seconds
     limits = {"cpu": str(row.resources.cpu), "memory": f"{row.resources.memory_gib}Gi"}
     if row.resources.gpu:
         limits["nvidia.com/gpu"] = str(row.resources.gpu)
@@ -64,9 +73,11 @@ def test_a_job_asks_for_what_the_table_says(row):
     ]
 
 
+@pytest.mark.parametrize("profile", [JobProfile(), LARGE, OLD], ids=["default", "large", "old"])
 @pytest.mark.parametrize("row", STEPS, ids=lambda row: row.name)
-def test_pods_keep_to_the_restricted_profile(row):
-    pod = render_job(row, REQUEST)["spec"]["template"]["spec"]
+def test_pods_keep_to_the_restricted_profile(row, profile):
+    pod = render_job(row, JobRequest("run", "/workspace/1" if profile.volume else "s3://b/1", profile=profile))
+    pod = pod["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -79,29 +90,21 @@ def test_pods_keep_to_the_restricted_profile(row):
 
 def test_a_refused_gate_and_bad_usage_are_not_tried_again():
     rules = render_job(step("validate-raw"), REQUEST)["spec"]["podFailurePolicy"]["rules"]
-    fail = next(rule for rule in rules if rule["action"] == "FailJob")
-    assert fail["onExitCodes"]["values"] == [2, 3]
+    fail, ignore = rules
+    assert (fail["action"], fail["onExitCodes"]["values"]) == ("FailJob", [2, 3])
+    # What was moved from its node is no failure of its own; what ended by a signal counts as usual.
+    assert (ignore["action"], ignore["onPodConditions"]) == ("Ignore", [{"type": "DisruptionTarget", "status": "True"}])
 
 
 def test_names_depend_on_run_and_step_alone_and_fit_a_dns_label():
-    names = {job_name("x" * 200, row) for row in STEPS}
-    assert len(names) == len(STEPS)
+    names = {job_name("x" * 200, row.name, index) for row in STEPS for index in (None, 0, 999)}
+    assert len(names) == 3 * len(STEPS)
     assert all(len(name) <= 63 for name in names)
-    assert render_job(step("ingest"), REQUEST)["metadata"]["name"] == job_name(REQUEST.run_id, step("ingest"))
-
-
-def test_airflow_may_do_nothing_but_start_jobs_and_read_logs():
-    documents = list(yaml.safe_load_all((ROOT / "k8s" / "base" / "rbac.yaml").read_text()))
-    (role,) = [document for document in documents if document["kind"] == "Role"]
-    assert not [document for document in documents if document["kind"] in ("ClusterRole", "ClusterRoleBinding")]
-    verbs = {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
-    assert verbs.keys() == {"jobs", "jobs/status", "pods", "pods/log"}
-    assert verbs["jobs"] == {"create", "get", "list", "watch", "delete"}
-    assert not {"create", "delete", "patch", "update"} & (verbs["pods"] | verbs["pods/log"])
+    assert render_job(step("ingest"), REQUEST)["metadata"]["name"] == job_name(REQUEST.run_id, "ingest")
 
 
 def test_a_workspace_off_the_volume_is_refused():
-    with pytest.raises(UsageError, match="below /workspace, got '/home/me'"):
+    with pytest.raises(UsageError, match="below /workspace, or on s3://, got '/home/me'"):
         render_job(step("ingest"), JobRequest("x", "/home/me"))
 
 
@@ -111,7 +114,7 @@ def test_manifests_are_written_in_the_tables_order(tmp_path):
 
 
 def test_long_run_ids_that_end_alike_have_jobs_of_their_own():
-    names = {job_name(f"{letter}{'x' * 100}", step("warmup")) for letter in "ab"}
+    names = {job_name(f"{letter}{'x' * 100}", "warmup", 999) for letter in "ab"}
     assert len(names) == 2
     assert all(len(name) == 63 for name in names)
 

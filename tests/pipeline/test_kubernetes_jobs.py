@@ -1,170 +1,93 @@
-"""A Job from start to end, against a small server that answers as the Kubernetes API does."""
+"""Jobs from start to end, against a small server that answers as the Kubernetes API does."""
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
+import copy
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import yaml
-from kubernetes.client import ApiClient, BatchV1Api, Configuration, CoreV1Api
+from jobs_api import BACKOFF, COMPLETE, DEADLINE, POLICY, event, pod
 
-from elysium.errors import ElysiumError
-from elysium.pipeline.airflow import airflow_environment
-from elysium.pipeline.jobs import JobRun
-from elysium.pipeline.kubernetes import JobRequest, render_job
-from elysium.pipeline.steps import STEPS, step
+from elysium.errors import ElysiumError, UsageError
+from elysium.pipeline.job_watch import JobWatch, run_job
+from elysium.pipeline.jobs import JobPlace, Unreachable
+from elysium.pipeline.kubernetes import JobRequest, Work, render_job, render_work
+from elysium.pipeline.profile import JobProfile
+from elysium.pipeline.steps import step
 
-MANIFEST = render_job(step("validate-raw"), JobRequest("run", "/workspace/run"))
+REQUEST = JobRequest("run", "/workspace/run")
+MANIFEST = render_job(step("validate-raw"), REQUEST)
 NAME = MANIFEST["metadata"]["name"]
-COMPLETE = [{"type": "Complete", "status": "True"}]
-DEADLINE = [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "active longer than allowed"}]
-POLICY = [{"type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": "exit code 3"}]
-
-
-class Cluster:
-    """What the server knows, and what it was asked.
-
-    Attributes:
-        jobs: Name to manifest, with the status that is to be answered.
-        ends: Conditions of the Jobs that are made, by the number of looks until they have them.
-        exit_code: Of every pod.
-        log: Lines that every pod prints.
-        asked: Method and last part of the path, in order.
-    """
-
-    def __init__(self):
-        self.jobs, self.looks, self.asked, self.refuse = {}, 0, [], None
-        self.ends, self.exit_code, self.log = {1: COMPLETE}, 0, ["one", "two"]
-        self.waiting = None
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def make(self, manifest, conditions=()):
-        self.jobs[manifest["metadata"]["name"]] = {**manifest, "status": {"conditions": list(conditions)}}
-
-    def answer(self, method, path, query, body):
-        last = path.rsplit("/", 1)[-1]
-        self.asked.append((method, last))
-        if self.refuse is not None:
-            return self.refuse, {"message": "quota exceeded"}
-        if method == "POST":
-            name = body["metadata"]["name"]
-            if name in self.jobs:
-                return 409, {"message": "exists"}
-            self.make(body)
-            return 201, self.jobs[name]
-        if method == "DELETE":
-            return (200, {}) if self.jobs.pop(last, None) else (404, {})
-        if last == "log":
-            return 200, "".join(f"2026-01-01T00:00:0{i}.000000000Z {line}\n" for i, line in enumerate(self.log))
-        if last == "pods":
-            return 200, {"items": [] if self.waiting == "nothing" else [self._pod(query)]}
-        self.looks += 1
-        if last not in self.jobs:
-            return 404, {"message": "not found"}
-        if not self.jobs[last]["status"]["conditions"]:
-            self.jobs[last]["status"]["conditions"] = self.ends.get(self.looks, [])
-        return 200, self.jobs[last]
-
-    def _pod(self, query):
-        state = {"terminated": {"exitCode": self.exit_code}}
-        if self.waiting:
-            state = {"waiting": {"reason": self.waiting, "message": "no such image"}}
-        return {
-            "metadata": {"name": f"pod-of-{query.partition('%3D')[2]}", "creationTimestamp": "2026-01-01T00:00:00Z"},
-            "status": {
-                "phase": "Pending" if self.waiting else "Succeeded",
-                "containerStatuses": [
-                    {"name": "step", "state": state, "ready": False, "restartCount": 0, "image": "", "imageID": ""}
-                ],
-            },
-        }
-
-    def _handler(cluster):  # noqa: N805 - the handler below has a self of its own
-        class Handler(BaseHTTPRequestHandler):
-            def respond(self):
-                path, _, query = self.path.partition("?")
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length) or b"null")
-                status, answer = cluster.answer(self.command, path, query, body)
-                content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = do_DELETE = respond  # noqa: N815 - the names that the base class calls
-
-            def log_message(self, *_):
-                pass
-
-        return Handler
 
 
 @pytest.fixture
-def cluster():
-    made = Cluster()
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+def run(jobs_api):
+    """Runs Jobs and returns how they ended and what was said."""
+
+    def start(*manifests, patience=0.0):
+        said = []
+        with jobs_api.cluster(said.append) as cluster:
+            return run_job(cluster, list(manifests) or [MANIFEST], patience=patience), said
+
+    return start
 
 
-@pytest.fixture
-def run(cluster):
-    """Runs one Job and returns how it ended and what was said."""
-    with contextlib.ExitStack() as stack:
-
-        def start():
-            said = []
-            configuration = Configuration(host=cluster.url)
-            configuration.retries = False
-            client = stack.enter_context(ApiClient(configuration))
-            return JobRun(BatchV1Api(client), CoreV1Api(client), MANIFEST, said.append, seconds=0.01).run(), said
-
-        yield start
+def ranks(count=2):
+    profile = JobProfile(nodes=count, indexed=False)
+    request = JobRequest("run", "/workspace/run", profile=profile)
+    return render_work(Work.of(step("finetune"), request), request)
 
 
-def test_a_job_is_made_followed_and_ends_with_its_last_line(cluster, run):
+def test_a_job_is_made_followed_and_ends_with_its_last_line(jobs_api, run):
     end, said = run()
     assert end.complete
     assert end.reason == "two"
+    assert end.tail == ("one", "two")
     assert said[-2:] == ["one", "two"]
-    assert {key: value for key, value in cluster.jobs[NAME].items() if key != "status"} == MANIFEST
+    made = jobs_api.jobs[NAME]
+    assert made["spec"] == MANIFEST["spec"]
 
 
-def test_a_living_job_is_gone_on_with_and_no_second_one_is_made(cluster, run):
-    cluster.make(MANIFEST)
-    cluster.ends = {3: COMPLETE}
+def test_a_living_job_is_gone_on_with_and_no_second_one_is_made(jobs_api, run):
+    """apache/airflow 70585: the task failed, its Job lived on, and the retry started another."""
+    jobs_api.make(MANIFEST)
+    jobs_api.ends = {3: COMPLETE}
     end, said = run()
     assert end.complete
     assert "lives already" in said[0]
-    assert [method for method, _ in cluster.asked].count("POST") == 1
-    assert "DELETE" not in [method for method, _ in cluster.asked]
+    assert "POST" not in jobs_api.methods()
+    assert "DELETE" not in jobs_api.methods()
 
 
 @pytest.mark.parametrize("conditions", [COMPLETE, DEADLINE], ids=["complete", "failed"])
-def test_a_job_that_ended_earlier_makes_way(cluster, run, conditions):
-    cluster.make(MANIFEST, conditions)
-    cluster.ends = {2: COMPLETE}
+def test_a_job_that_ended_earlier_is_not_believed_and_makes_way(jobs_api, run, conditions):
+    jobs_api.make(MANIFEST, conditions)
+    jobs_api.ends = {3: COMPLETE}
     assert run()[0].complete
-    assert [method for method, _ in cluster.asked][:4] == ["POST", "GET", "DELETE", "POST"]
+    assert [method for method in jobs_api.methods() if method != "GET"] == ["DELETE", "POST"]
 
 
-def test_a_line_is_handed_on_once(cluster, run):
-    cluster.ends = {4: COMPLETE}
+def test_a_job_that_somebody_else_makes_at_the_same_moment_is_gone_on_with(jobs_api, run):
+    usual = jobs_api.answer
+
+    def answer(method, *request):
+        if method == "POST" and not jobs_api.jobs:
+            jobs_api.make(MANIFEST)
+        return usual(method, *request)
+
+    jobs_api.answer, jobs_api.ends = answer, {3: COMPLETE}
+    end, said = run()
+    assert end.complete
+    assert "lives already" in said[0]
+
+
+def test_a_line_is_handed_on_once(jobs_api, run):
+    jobs_api.pods = [pod("Running")]
+    jobs_api.ends = {5: COMPLETE}
     assert run()[1].count("one") == 1
 
 
-def test_a_refused_gate_is_told_by_its_exit_code_and_its_reason(cluster, run):
-    cluster.ends, cluster.exit_code, cluster.log = {1: POLICY}, 3, ["validate-raw: refused in 1.0 s: 2 clips are black"]
+def test_a_refused_gate_is_told_by_its_exit_code_and_its_reason(jobs_api, run):
+    jobs_api.ends, jobs_api.pods, jobs_api.log = {1: POLICY}, [pod("Failed", code=3)], ["refused: 2 clips are black"]
+    jobs_api.ends = {2: POLICY}
     end, _ = run()
     assert not end.complete
     assert end.exit_code == 3
@@ -172,90 +95,227 @@ def test_a_refused_gate_is_told_by_its_exit_code_and_its_reason(cluster, run):
     assert "PodFailurePolicy" in end.reason
 
 
-def test_a_job_whose_pods_are_gone_still_says_why(cluster, run):
-    cluster.ends, cluster.waiting = {1: DEADLINE}, "nothing"
+@pytest.mark.parametrize("code", [2, 3])
+def test_where_the_cluster_knows_no_failure_policy_a_final_exit_code_still_ends_the_job(jobs_api, run, code):
+    jobs_api.ends, jobs_api.pods, jobs_api.log = {}, [pod("Failed", code=code)], ["2 clips are black"]
+    end, _ = run()
+    assert (end.complete, end.exit_code) == (False, code)
+    assert "2 clips are black" in end.reason
+    assert not jobs_api.jobs
+
+
+def test_a_job_whose_pods_are_gone_still_says_why(jobs_api, run):
+    jobs_api.ends, jobs_api.pods = {2: DEADLINE}, []
     end, _ = run()
     assert end.exit_code is None
     assert "DeadlineExceeded: active longer than allowed" in end.reason
 
 
-def test_what_keeps_a_pod_from_starting_is_told_once(cluster, run):
-    cluster.ends, cluster.waiting = {3: DEADLINE}, "ImagePullBackOff"
+def test_a_step_that_took_too_much_memory_is_told_with_the_remedy(jobs_api, run):
+    jobs_api.ends, jobs_api.pods = {2: BACKOFF}, [pod("Failed", code=137, memory="32Gi")]
+    end, _ = run()
+    assert end.exit_code == 137
+    assert "its limit of 32Gi (OOMKilled); raise memory_gib" in end.reason
+
+
+@pytest.mark.parametrize(
+    ("waiting", "message", "sentence"),
+    [
+        ("ImagePullBackOff", "no such image", "the image elysium:1 cannot be had (ImagePullBackOff: no such image)"),
+        ("InvalidImageName", "bad reference", "the image elysium:1 cannot be had (InvalidImageName: bad reference)"),
+        ("CreateContainerConfigError", 'secret "stores" not found', 'a Secret or ConfigMap that it refers to (CreateC'),
+        ("RunContainerError", "no such file", f"pod pod-of-{NAME} does not start (RunContainerError: no such file)"),
+    ],
+)  # fmt: skip
+def test_a_pod_that_cannot_start_ends_its_job_in_one_sentence(jobs_api, run, waiting, message, sentence):
+    jobs_api.ends, jobs_api.pods = {}, [pod(waiting=waiting, message=message)]
+    end, said = run()
+    assert sentence in end.reason
+    assert "\n" not in end.reason
+    assert not end.again
+    assert not jobs_api.jobs, "nobody waits for it"
+    assert sum(sentence in line for line in said) == 1
+
+
+def test_a_pod_that_gets_its_image_in_time_goes_on(jobs_api, run):
+    jobs_api.ends, jobs_api.pods = {3: COMPLETE}, [pod(waiting="ImagePullBackOff")]
+    end, said = run(patience=60)
+    assert end.complete
+    assert sum("cannot be had" in line for line in said) == 1
+
+
+def test_a_quota_that_is_spent_is_told_and_may_be_tried_again(jobs_api, run):
+    jobs_api.ends, jobs_api.pods = {}, []
+    jobs_api.events = [event("FailedCreate", "pods is forbidden: exceeded quota: compute, requested: cpu=8")]
+    end, _ = run()
+    assert "quota is too small for it: pods is forbidden: exceeded quota: compute, requested: cpu=8" in end.reason
+    assert end.again
+
+
+def test_a_secret_that_cannot_be_mounted_is_told(jobs_api, run):
+    jobs_api.ends, jobs_api.pods = {}, [pod("Pending")]
+    jobs_api.events = [event("FailedMount", 'MountVolume.SetUp failed: secret "stores" not found')]
+    end, _ = run()
+    assert 'cannot mount a volume, Secret or ConfigMap (FailedMount: MountVolume.SetUp failed: secret "st' in end.reason
+
+
+def test_events_that_may_not_be_read_are_done_without(jobs_api, run):
+    jobs_api.answers["GET", "events"] = [(403, "events is forbidden")]
+    jobs_api.ends, jobs_api.pods = {4: DEADLINE}, []
+    assert "DeadlineExceeded" in run()[0].reason
+
+
+def test_a_pod_that_finds_no_node_waits_and_says_so(jobs_api, run):
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes fit"}
+    jobs_api.ends, jobs_api.pods = {5: COMPLETE}, [pod("Pending", conditions=[unscheduled])]
+    end, said = run()
+    assert end.complete
+    assert sum("waits for a node that has room for it: 0/2 nodes fit" in line for line in said) == 1
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        {"reason": "Evicted", "message": "the node was low on memory"},
+        {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+                         "message": "the node was low on memory"}]},
+    ],
+    ids=["evicted", "preempted"],
+)  # fmt: skip
+def test_a_pod_that_was_taken_away_is_told(jobs_api, run, gone):
+    jobs_api.ends, jobs_api.pods = {4: COMPLETE}, [pod("Failed", code=143, **gone)]
     _, said = run()
-    (line,) = [line for line in said if "does not start" in line]
-    assert "ImagePullBackOff: no such image" in line
+    assert sum("was taken away" in line and "low on memory" in line for line in said) == 1
 
 
-def test_a_refusal_of_the_cluster_is_one_sentence(cluster, run):
-    cluster.refuse = 403
-    with pytest.raises(ElysiumError, match=f"refuses the Job {NAME}: quota exceeded"):
+@pytest.mark.parametrize(
+    ("status", "message", "sentence", "again"),
+    [
+        (403, 'jobs.batch is forbidden: User "x"', "the cluster denies it: jobs.batch is forbidden", False),
+        (403, "exceeded quota: jobs", "the namespace's quota is spent", True),
+        (404, 'namespaces "elysium" not found', 'the cluster refuses it: namespaces "elysium" not found', False),
+        (401, "Unauthorized", "does not know Airflow's credentials", True),
+        (503, "etcd is away", "the cluster's API answers 503: etcd is away", True),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_one_sentence_and_says_whether_a_retry_may_help(jobs_api, run, status, message, sentence, again):
+    jobs_api.answers["POST", "jobs"] = [(status, message)]
+    with pytest.raises(ElysiumError, match="cannot make the Job") as caught:
         run()
+    assert sentence in str(caught.value)
+    assert isinstance(caught.value, Unreachable) == again
 
 
-def test_the_job_outlives_an_api_that_does_not_answer(cluster, run):
-    cluster.make(MANIFEST)
-    answers = iter([None, None, 503, 503])
-    usual = cluster.answer
-
-    def answer(*request):
-        cluster.refuse = next(answers, None)
-        return usual(*request)
-
-    cluster.answer, cluster.ends = answer, {4: COMPLETE, 5: COMPLETE}
+def test_the_job_outlives_an_api_that_does_not_answer(jobs_api, run):
+    jobs_api.answers["GET", "jobs"] = [None, (503, "restarting"), (503, "restarting"), (500, "nearly"), None]
+    jobs_api.ends = {2: COMPLETE}
     end, said = run()
     assert end.complete
     assert sum("does not answer" in line for line in said) == 1
 
 
-def test_a_job_that_somebody_deletes_has_not_done_its_work(cluster, run):
-    usual = cluster.answer
+def test_a_job_that_somebody_deletes_has_not_done_its_work(jobs_api, run):
+    usual = jobs_api.answer
 
     def answer(*request):
         result = usual(*request)
-        cluster.jobs.clear()
+        jobs_api.jobs.clear()
         return result
 
-    cluster.answer = answer
+    jobs_api.answer = answer
     end, _ = run()
     assert not end.complete
+    assert end.again
     assert "was deleted" in end.reason
 
 
-def airflow(cluster, home, **conf):
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": cluster.url}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "users": [{"name": "u", "user": {}}],
-        "current-context": "c",
-    }
-    home.mkdir()
-    (home / "kubeconfig").write_text(yaml.safe_dump(config))
-    environment = {
-        **airflow_environment(home),
-        "KUBECONFIG": str(home / "kubeconfig"),
-        "ELYSIUM_IMAGE_REGISTRY": "registry.example.org/",
-        "PATH": os.environ["PATH"],
-    }
-    command = [sys.executable, "-m", "airflow"]
-    subprocess.run([*command, "db", "migrate"], env=environment, check=True, capture_output=True)
-    return subprocess.run(
-        [*command, "dags", "test", "elysium_retrain", "--conf", json.dumps({"runner": "kubernetes", **conf})],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_job_over_its_deadline_is_removed_where_the_cluster_has_not_done_it(jobs_api, run):
+    """apache/airflow 67227: deferred tasks have no time limit of their own."""
+    jobs_api.make(MANIFEST, startTime="2026-01-01T00:00:00Z")
+    jobs_api.ends, jobs_api.pods = {}, [pod("Running")]
+    end, _ = run()
+    assert "over its deadline" in end.reason
+    assert not jobs_api.jobs
 
 
-def test_the_dag_makes_one_job_a_step_in_the_tables_order(cluster, tmp_path):
-    cluster.ends = dict.fromkeys(range(1, 100), COMPLETE)
-    result = airflow(cluster, tmp_path / "home", workspace="/workspace/run-1", overrides=["seed=3"])
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    jobs = list(cluster.jobs.values())
-    assert [job["metadata"]["labels"]["app.kubernetes.io/component"] for job in jobs] == [row.name for row in STEPS]
-    for job, row in zip(jobs, STEPS, strict=True):
-        run_id = job["metadata"]["name"].removeprefix("elysium-").removesuffix(f"-{row.name}")
-        assert run_id.startswith("manual-")
-        (container,) = job["spec"]["template"]["spec"]["containers"]
-        assert container["image"].startswith(f"registry.example.org/elysium-{row.role}:")
-        assert container["command"][-4:] == ["--preset", "nano", "--set", "seed=3"]
+def test_a_job_that_waits_in_a_queue_has_not_begun_to_use_its_time(jobs_api, run):
+    queued = copy.deepcopy(MANIFEST)
+    queued["spec"]["suspend"] = True
+    jobs_api.make(queued, startTime=None)
+    jobs_api.ends, jobs_api.pods = {3: COMPLETE}, []
+    assert run(queued)[0].complete
+
+
+def test_a_job_without_a_deadline_is_not_made(run):
+    endless = copy.deepcopy(MANIFEST)
+    del endless["spec"]["activeDeadlineSeconds"]
+    with pytest.raises(UsageError, match="no activeDeadlineSeconds"):
+        run(endless)
+
+
+def test_ranks_are_made_together_and_their_service_goes_when_they_are_done(jobs_api, run):
+    manifests = ranks()
+    kinds = [manifest["kind"] for manifest in manifests]
+    assert kinds == ["Service", "Job", "Job"]
+    jobs_api.ends = {3: COMPLETE, 4: COMPLETE}
+    end, said = run(*manifests)
+    assert end.complete
+    assert len(jobs_api.jobs) == 2
+    assert not jobs_api.services
+    assert said.count("one") == 1, "rank 0 speaks for all"
+
+
+def test_a_rank_that_fails_ends_the_others(jobs_api, run):
+    jobs_api.ends = {4: BACKOFF}
+    jobs_api.pods = [pod("Failed", code=1)]
+    end, _ = run(*ranks())
+    assert not end.complete
+    assert "finetune-1 failed (BackoffLimitExceeded" in end.reason
+    assert end.tail == ("one", "two")
+    assert not jobs_api.jobs
+    assert not jobs_api.services
+
+
+def test_ranks_that_are_half_made_are_completed(jobs_api, run):
+    manifests = ranks()
+    jobs_api.make(manifests[1])
+    jobs_api.ends = dict.fromkeys(range(3, 9), COMPLETE)
+    assert run(*manifests)[0].complete
+    assert len(jobs_api.methods("jobs")) == 1, "one was made"
+    assert len(jobs_api.jobs) == 2
+
+
+def test_ranks_of_which_one_failed_earlier_are_all_made_anew(jobs_api, run):
+    manifests = ranks()
+    jobs_api.make(manifests[1])
+    jobs_api.make(manifests[2], BACKOFF)
+    jobs_api.ends = dict.fromkeys(range(5, 9), COMPLETE)
+    assert run(*manifests)[0].complete
+    assert jobs_api.methods("jobs") == ["POST", "POST"]
+
+
+@pytest.mark.parametrize(("minor", "refused"), [("20", True), ("23+", True), ("24", False), ("37", False)])
+def test_indexed_jobs_are_refused_where_the_cluster_is_too_old(jobs_api, run, minor, refused):
+    request = JobRequest("run", "/workspace/run", profile=JobProfile(nodes=2))
+    manifests = render_work(Work.of(step("finetune"), request), request)
+    jobs_api.minor, jobs_api.ends = minor, {2: COMPLETE}
+    if refused:
+        with pytest.raises(UsageError, match=r"Indexed Jobs need 1\.24 or newer; write `indexed: false`"):
+            run(*manifests)
+        assert not jobs_api.jobs
+    else:
+        assert run(*manifests)[0].complete
+
+
+def test_a_watch_that_is_stopped_leaves_the_job(jobs_api):
+    stop = threading.Event()
+    jobs_api.make(MANIFEST)
+    jobs_api.ends, jobs_api.pods = {}, [pod("Running")]
+
+    def say(line):
+        if line == "two":
+            stop.set()
+
+    with jobs_api.cluster(say) as cluster:
+        assert JobWatch(cluster, JobPlace.of([MANIFEST]), stop=stop).follow() is None
+    assert NAME in jobs_api.jobs

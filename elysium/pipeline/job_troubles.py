@@ -1,0 +1,128 @@
+"""What a pod's state means, in one sentence for the person who reads the task's log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+CONTAINER = "step"
+# A container that waits for one of these is on its way.
+_BEGINNING = ("ContainerCreating", "PodInitializing")
+_NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
+_MOUNTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a pod does not run.
+
+    Attributes:
+        text: One sentence.
+        lasting: Whether waiting for long makes no sense; a while does, since a registry may have hiccups.
+        again: Whether another attempt later may end better.
+    """
+
+    text: str
+    lasting: bool = True
+    again: bool = False
+
+
+def waiting_trouble(pod: Any, events: list[Any]) -> Trouble | None:
+    """Returns what keeps a pod from starting, or None.
+
+    Args:
+        pod: As the API shows it.
+        events: Warnings about it, oldest first.
+    """
+    name = pod.metadata.name
+    for condition in pod.status.conditions or ():
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return Trouble(f"pod {name} waits for a node that has room for it: {condition.message}", lasting=False)
+    for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
+        waiting = status.state.waiting if status.state else None
+        if waiting is None or waiting.reason is None or waiting.reason in _BEGINNING:
+            continue
+        said = f"{waiting.reason}: {waiting.message}" if waiting.message else str(waiting.reason)
+        if waiting.reason in _NO_IMAGE:
+            return Trouble(
+                f"the image {status.image or 'of the step'} cannot be had ({said}); "
+                "check its name, tag, registry and pull secret"
+            )
+        if waiting.reason == "CreateContainerConfigError":
+            return Trouble(
+                f"pod {name} lacks a Secret or ConfigMap that it refers to ({said}); make it in the namespace"
+            )
+        return Trouble(f"pod {name} does not start ({said})")
+    for event in reversed(events):
+        if event.reason in _MOUNTS:
+            return Trouble(f"pod {name} cannot mount a volume, Secret or ConfigMap ({event.reason}: {event.message})")
+    return None
+
+
+def creation_trouble(job: str, events: list[Any]) -> Trouble | None:
+    """Returns why a Job has no pods, or None where nothing is known against it.
+
+    Args:
+        job: Its name.
+        events: Warnings about it, oldest first.
+    """
+    for event in reversed(events):
+        if event.reason != "FailedCreate":
+            continue
+        text = str(event.message)
+        if "exceeded quota" in text:
+            return Trouble(f"the Job {job} gets no pod, the namespace's quota is too small for it: {text}", again=True)
+        return Trouble(f"the Job {job} gets no pod: {text}")
+    return None
+
+
+def disruption(pod: Any) -> str | None:
+    """Returns how the cluster took a pod away (eviction, preemption, a drained or lost node), or None."""
+    for condition in pod.status.conditions or ():
+        if condition.type == "DisruptionTarget" and condition.status == "True":
+            return f"{condition.reason}: {condition.message}"
+    if pod.status.reason in ("Evicted", "Preempting", "Shutdown", "Terminated", "NodeShutdown", "NodeLost"):
+        return f"{pod.status.reason}: {pod.status.message}"
+    return None
+
+
+def exit_code(pod: Any) -> int | None:
+    """Returns the exit code of a pod's step, or None where it has none."""
+    ended = _terminated(pod)
+    return None if ended is None else int(ended.exit_code)
+
+
+def ending(pod: Any) -> str | None:
+    """Returns what to say of how a pod's step ended beyond its exit code, or None.
+
+    Args:
+        pod: As the API shows it.
+    """
+    ended = _terminated(pod)
+    if ended is None:
+        return None
+    if ended.reason == "OOMKilled":
+        limit = _memory_limit(pod)
+        return (
+            f"it was killed for taking more memory than its limit{f' of {limit}' if limit else ''} (OOMKilled); raise "
+            "memory_gib in the step table or max_memory_gib in the job profile, or make its batches smaller"
+        )
+    if ended.exit_code == 137:
+        return "it was killed (SIGKILL) without time to save; the node may have run out of memory"
+    if ended.exit_code == 143:
+        return "it was asked to stop (SIGTERM)"
+    return None
+
+
+def _memory_limit(pod: Any) -> str | None:
+    for container in pod.spec.containers if pod.spec else ():
+        if container.name == CONTAINER and container.resources and container.resources.limits:
+            return str(container.resources.limits.get("memory") or "") or None
+    return None
+
+
+def _terminated(pod: Any) -> Any | None:
+    for status in pod.status.container_statuses or ():
+        if status.name == CONTAINER and status.state and status.state.terminated:
+            return status.state.terminated
+    return None
