@@ -12,7 +12,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run test lint typecheck unit install kubeflow-env constraints clean help
+.PHONY: run test test-cluster lint typecheck unit install kubeflow-env constraints images images-test clean help
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -31,6 +31,9 @@ typecheck: install
 
 unit: install kubeflow-env
 	OMP_NUM_THREADS=1 pytest $(PYTEST_ARGS)
+
+test-cluster: install ## The proofs on the cluster that KUBECONFIG names; docs/cluster/testing.md says what they need.
+	pytest -p no:xdist -v tests/cluster $(ARGS)
 
 install: $(VENV)/.installed ## Makes .venv with everything but Kubeflow.
 
@@ -53,10 +56,39 @@ $(KFP_VENV)/.installed: pyproject.toml constraints-kubeflow.txt | $(VENV)/bin/uv
 
 constraints: $(VENV)/bin/uv ## Writes the pinned sets again, keeping what still fits; --upgrade in ARGS moves them.
 	$(VENV)/bin/uv pip compile -q --python-version 3.11 --no-emit-find-links --no-emit-index-url --no-header --no-annotate \
-	  $(ARGS) --extra all --extra dev --extra ray-node pyproject.toml -o constraints.txt
+	  $(ARGS) --extra all --extra dev --extra ray-node --extra server pyproject.toml -o constraints.txt
 	$(VENV)/bin/uv pip compile -q --python-version 3.11 --no-emit-find-links --no-emit-index-url --no-header --no-annotate \
 	  $(ARGS) --extra kubeflow pyproject.toml -o constraints-kubeflow.txt
 	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' constraints.txt constraints-kubeflow.txt
+
+# Images, one a role on what they share. The commit is what `code_version()` says inside.
+ENGINE ?= $(shell command -v podman >/dev/null 2>&1 && echo podman || echo docker)
+ROLES ?= orchestrator trainer curator
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TAG ?= $(VERSION)
+REGISTRY ?=
+BUILD_ARGS ?=
+COMMIT = $(shell git rev-parse --short=12 HEAD)$(shell git diff --quiet HEAD || echo .dirty)
+
+images: ## Builds the container images: ENGINE=docker|podman REGISTRY= TAG= ROLES= BUILD_ARGS="--build-arg PIP_INDEX_URL=...".
+	@set -e; for role in $(if $(filter trainer curator,$(ROLES)),base) $(ROLES); do \
+	  echo "$(REGISTRY)elysium-$$role:$(TAG)"; \
+	  $(ENGINE) build $(BUILD_ARGS) --build-arg BASE_IMAGE=$(REGISTRY)elysium-base:$(TAG) \
+	    --build-arg ELYSIUM_COMMIT=$(COMMIT) --build-arg VERSION=$(VERSION) \
+	    -f components/Dockerfile.$$role -t $(REGISTRY)elysium-$$role:$(TAG) .; \
+	done
+	@$(ENGINE) images --filter reference='$(REGISTRY)elysium-*:$(TAG)' --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+
+# What no registry offers to the test cluster, built here and written to files that its nodes load.
+IMAGES_DIR ?= build/images
+
+images-test: ## Builds the images as the test cluster takes them, Postgres with them, and writes them to IMAGES_DIR.
+	@$(MAKE) --no-print-directory images ENGINE=podman REGISTRY=localhost/ TAG=test
+	@podman build $(BUILD_ARGS) -f tests/cluster/images/Dockerfile.postgres -t localhost/elysium-postgres:test .
+	@mkdir -p $(IMAGES_DIR) && rm -f $(IMAGES_DIR)/elysium-*.tar
+	@podman save -q -m -o $(IMAGES_DIR)/elysium-steps.tar localhost/elysium-trainer:test localhost/elysium-curator:test
+	@podman save -q -m -o $(IMAGES_DIR)/elysium-servers.tar localhost/elysium-orchestrator:test localhost/elysium-postgres:test
+	@ls -l $(IMAGES_DIR)
 
 clean: ## Removes the environments and caches; runs/ stays.
 	rm -rf $(VENV) $(KFP_VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
