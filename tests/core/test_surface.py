@@ -13,20 +13,22 @@ OPTIONS = {
     "pipeline run": {"--preset", "--workspace", "--resume", "--runner", "--set", "--json"},
     "pipeline compile": {"--output"},
     "pipeline report": {"--json"},
-    "step": {"--workspace", "--preset", "--set", "--json"},
+    "step": {"--workspace", "--preset", "--shard", "--set", "--json"},
     "data checkout": {"--output", "--json"},
     "data import": {"--annotations", "--images", "--output", "--split", "--max-skipped", "--json"},
     "data sets": {"--json"},
+    "data undelete": {"--since", "--dry-run", "--json"},
     "curate run": {"--source", "--output", "--set", "--json"},
     "curate status": {"--json"},
     "curate explain": set(),
+    "curate plan": {"--pairs", "--videos", "--from", "--gpus", "--price", "--preset", "--set", "--json"},
     "model describe": {"--json"},
     "model average": {"--output", "--dtype", "--json"},
     "convert": {
         *("--from", "--to", "--vision-config", "--text-config", "--tokenizer", "--max-shard-size", "--json"),
     },
     "train run": {"--data", "--output", "--resume", "--set"},
-    "train plan": {"--gpus"},
+    "train plan": {"--gpus", "--price"},
     "train compare": {"--output", "--home", "--json"},
     "ablate": {
         *("--output", "--scale", "--selectors", "--shares", "--positions", "--seeds", "--steps", "--jobs", "--preset"),
@@ -38,6 +40,7 @@ OPTIONS = {
         *("--judge-price", "--judge-max-cost", "--missing-videos", "--training-data", "--log-run", "--set"),
         *("--home", "--json"),
     },
+    "evaluate champion": {"--workspace", "--json"},
     "evaluate report": {"--output", "--name", "--json"},
     "evaluate compare": {"--common", "--json"},
     "evaluate score": {
@@ -61,6 +64,8 @@ OPTIONS = {
     "registry show": {"--json"},
     "registry promote": {"--json"},
     "registry rollback": {"--json"},
+    "registry candidate": {"--workspace", "--json"},
+    "registry approve": {"--by", "--workspace", "--json"},
 }
 
 
