@@ -128,7 +128,7 @@ class CommandOperator(BaseOperator):
 
         try:
             phases = self._phases(place)
-            cluster = cluster_of(self.connection, self.log.info)
+            cluster = cluster_of(self.connection, self.log.info, _look_seconds())
             while True:
                 self._jobs = cluster, JobPlace.of(phases[phase])
                 if self.deferrable:
@@ -235,6 +235,10 @@ class StepOperator(CommandOperator):
 
 def _patience() -> float:
     return float(os.environ.get("ELYSIUM_START_PATIENCE", "180"))
+
+
+def _look_seconds() -> float:
+    return float(os.environ.get("ELYSIUM_LOOK_SECONDS", "5"))
 
 
 def _said(tail: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -152,7 +152,7 @@ class JobTrigger(BaseTrigger):
         return state not in _WANTED
 
 
-def cluster_of(connection: str, say: Any, seconds: float = 5.0) -> Cluster:
+def cluster_of(connection: str, say: Any, seconds: float) -> Cluster:
     """Returns the cluster that an Airflow connection names; without one the pod's own, or that of KUBECONFIG.
 
     Raises:

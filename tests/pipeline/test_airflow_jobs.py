@@ -113,7 +113,7 @@ def test_the_dag_makes_one_job_a_step_in_the_tables_order(jobs_api, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     environment = {**airflow_environment(home), "KUBECONFIG": str(jobs_api.kubeconfig(home / "kubeconfig"))}
-    environment["PATH"] = os.environ["PATH"]
+    environment |= {"PATH": os.environ["PATH"], "ELYSIUM_LOOK_SECONDS": "0.5"}
     jobs_api.ends = dict.fromkeys(range(1, 100), COMPLETE)
     conf = {"runner": "kubernetes", "workspace": "/workspace/run-1", "overrides": ["seed=3"]}
     command = [sys.executable, "-m", "airflow"]
