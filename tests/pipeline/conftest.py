@@ -1,4 +1,4 @@
-"""One finished toy run, shared by the tests that look at it or start from parts of it."""
+"""What tests share: one finished toy run, a Kubernetes API, an S3 server and the machines that use it."""
 
 import json
 import os
@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from jobs_api import JobsApi
+from object_server import KEYS, serving
+from remote_steps import QUICK, RUN
 
+from elysium.data import objects
+from elysium.data.objects import ObjectStore
+from elysium.pipeline.remote import RemoteWorkspace
 from elysium.pipeline.steps import dependencies, step
 from elysium.pipeline.workspace import Workspace
 
@@ -86,3 +91,47 @@ def jobs_api():
     """A server that answers as the Kubernetes API does."""
     with JobsApi().serving() as api:
         yield api
+
+
+@pytest.fixture(scope="module")
+def running():
+    with serving() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": server.address}.items():
+            patch.setenv(name, value)
+        server.client = objects._client(4)
+        yield server
+
+
+@pytest.fixture
+def server(running, monkeypatch):
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": running.address}.items():
+        monkeypatch.setenv(name, value)
+    running.objects.clear()
+    running.uploads.clear()
+    running.changes.clear()
+    running.reads.clear()
+    running.denied.clear()
+    running.conditions, running.tick = False, 0
+    running.on_change = lambda method, key: None
+    return running
+
+
+@pytest.fixture
+def one_client(server, monkeypatch):
+    """Lets all stores share one client: making one takes a third of a second."""
+    monkeypatch.setattr(objects, "_client", lambda threads: server.client)
+
+
+@pytest.fixture
+def machine(server, one_client, tmp_path):
+    """Makes the workspace as a machine sees it, with a scratch folder of its own."""
+
+    def make(name="here", run=RUN):
+        mirror = Workspace(tmp_path / name / "home" / "run")
+        place = RemoteWorkspace(ObjectStore(f"s3://bucket/{run}"), mirror, QUICK)
+        place.settings("nano")
+        return place
+
+    return make
