@@ -1,7 +1,7 @@
 """Whole folders to and from S3: in parallel, large files in parts, checked, and gone on with after a kill.
 
 What is there already is not moved again: on S3 it is known by its ETag, which for both ways of uploading follows from
-the file's bytes; here by its SHA-256. Of a large file that was cut short, the parts that arrived are kept.
+the file's bytes; here by its SHA-256. Of a large upload that was cut short, the parts that arrived are kept.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def download(store: ObjectStore, files: Mapping[str, tuple[Path, Entry]]) -> Mov
 
     Raises:
         Missing: If an object does not exist.
-        ElysiumError: If one holds something else, or S3 does not give it.
+        Damaged: If one holds something else.
+        ElysiumError: If S3 does not give it.
     """
 
     def is_here(item: tuple[str, tuple[Path, Entry]]) -> bool:
@@ -217,9 +218,13 @@ def _get_in_parts(store: ObjectStore, name: str, path: Path, entry: Entry) -> No
             raise _damaged(store, name, entry, entry.size)
 
 
-def _damaged(store: ObjectStore, name: str, entry: Entry, size: int) -> ElysiumError:
+class Damaged(ElysiumError):
+    """An object that does not hold what it should."""
+
+
+def _damaged(store: ObjectStore, name: str, entry: Entry, size: int) -> Damaged:
     what = f"{size} bytes instead of {entry.size}" if size != entry.size else "another checksum"
-    return ElysiumError(f"{store.uri}/{name} is damaged: it has {what}")
+    return Damaged(f"{store.uri}/{name} is damaged: it has {what}")
 
 
 class _InOrder:

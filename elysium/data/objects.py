@@ -26,7 +26,10 @@ from elysium.errors import ElysiumError, UsageError
 
 THREADS = 16
 _SETTING = "AWS_ENDPOINT_URL"
-_RIGHTS = "s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload"
+_RIGHTS = (
+    "s3:ListBucket and s3:ListBucketMultipartUploads on the bucket, s3:GetObject, s3:PutObject, s3:DeleteObject, "
+    "s3:AbortMultipartUpload and s3:ListMultipartUploadParts on its objects"
+)
 _REMOVED_AT_ONCE = 1000  # DeleteObjects takes no more
 # Conditions that a server does not know, or that do not hold.
 _UNKNOWN = frozenset({"NotImplemented", "501", "InvalidArgument", "InvalidRequest"})
@@ -124,6 +127,14 @@ class ObjectStore:
             return self.ask(name, once)
         except Missing:
             return None
+
+    def exists(self, name: str) -> bool:
+        """Tells whether there is an object of that name."""
+        try:
+            self.ask(name, lambda client: client.head_object(Bucket=self.bucket, Key=self.key(name)))
+        except Missing:
+            return False
+        return True
 
     def write(self, name: str, content: bytes) -> None:
         """Writes an object whole."""

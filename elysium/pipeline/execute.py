@@ -6,7 +6,6 @@ import contextlib
 import errno
 import logging
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +17,18 @@ from elysium.config import Settings
 from elysium.errors import ElysiumError, GateRefused
 from elysium.pipeline.steps import Step, StepContext, StepResult, producer, section_values
 from elysium.pipeline.versions import code_version
-from elysium.pipeline.workspace import KEY, Manifest, Share, Workspace, digest_of, find_damage, now, read_manifest, scan
+from elysium.pipeline.workspace import (
+    KEY,
+    MANIFEST,
+    Manifest,
+    Share,
+    Workspace,
+    digest_of,
+    find_damage,
+    now,
+    read_manifest,
+    scan,
+)
 
 if TYPE_CHECKING:
     from elysium.pipeline.meeting import Meeting
@@ -88,6 +98,7 @@ def run_step(workspace: AnyWorkspace, step: Step, settings: Settings, meeting: M
         _adopt_unpublished(workspace, step, key)
         manifest = find_whole(workspace, step, key)
         if manifest is not None:
+            workspace.forget(step, key)
             return Outcome(manifest, skipped=True)
         with workspace.working(step, key, inputs):
             manifest = _run(step, step_context(workspace, step, adapted, meeting), key)
@@ -175,8 +186,8 @@ def _run(step: Step, context: StepContext, key: str) -> Manifest:
         result = call_step(step, context)
     except GateRefused as error:
         status, result = "refused", StepResult(summary=str(error))
-    (context.output / KEY).unlink(missing_ok=True)
-    files = scan(context.output)
+    # Both stay until all is published: who is killed before that goes on from them.
+    files = scan(context.output, without=(KEY, *step.goes_on_from))
     return Manifest(
         step=step.name,
         status=status,
@@ -224,4 +235,4 @@ def _adopt_unpublished(workspace: AnyWorkspace, step: Step, key: str) -> None:
     if manifest.key == key and find_damage(partial, manifest, checksums=True) is None:
         workspace.finish_publishing(step)
     else:
-        shutil.rmtree(partial)
+        (partial / MANIFEST).unlink()

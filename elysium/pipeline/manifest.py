@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,12 +70,18 @@ def parse_manifest(content: bytes | None) -> Manifest | None:
         return None
 
 
-def scan(folder: Path) -> dict[str, FileEntry]:
-    """Returns size and checksum of every file below `folder` but the manifest, sorted by path."""
+def scan(folder: Path, without: Collection[str] = ()) -> dict[str, FileEntry]:
+    """Returns size and checksum of every file below `folder` but the manifest, sorted by path.
+
+    Args:
+        folder: Where the files are.
+        without: Names of files and folders in it that are left out.
+    """
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name != MANIFEST:
+        relative = path.relative_to(folder)
+        name = relative.as_posix()
+        if name != MANIFEST and relative.parts[0] not in without:
             files[name] = FileEntry(size=path.stat().st_size, sha256=sha256(path))
     return files
 

@@ -63,6 +63,7 @@ def _follow(workspace: AnyWorkspace, step: Step, settings: Settings, node: Node)
     key = step_key(step, settings, inputs, node.count)
     whole = find_whole(workspace, step, key)
     if whole is not None:
+        workspace.forget(step, key, node.index)
         return Outcome(whole, skipped=True)
     # What is damaged does not count, and node 0 replaces it.
     before = find_finished(workspace, step, key)
@@ -96,4 +97,6 @@ def _follow(workspace: AnyWorkspace, step: Step, settings: Settings, node: Node)
         raise ElysiumError(
             f"node 0 has published {step.name}, but it is not in {workspace.uri}: all nodes need the same workspace"
         )
+    # Node 0 has removed what there was, but this one may have saved something since.
+    workspace.forget(step, key, node.index)
     return Outcome(manifest, skipped=False)

@@ -15,20 +15,20 @@ import fcntl
 import hashlib
 import logging
 import os
-import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from elysium.config import Settings
-from elysium.data.object_transfer import download, inside, upload
+from elysium.data.object_transfer import Damaged, download, inside, upload
 from elysium.data.objects import Missing, ObjectStore
 from elysium.data.storage import split_s3
 from elysium.errors import ElysiumError, UsageError
 from elysium.pipeline.manifest import parse_manifest
+from elysium.pipeline.remote_keeper import SECONDS, Keeper
 from elysium.pipeline.remote_lease import WHOLE, Lease, Rhythm
-from elysium.pipeline.remote_partial import SECONDS, Keeper, Partial
+from elysium.pipeline.remote_machine import endpoint, machine_name, save_seconds, scratch_folder
+from elysium.pipeline.remote_partial import Partial, forget, node_part
 from elysium.pipeline.run_info import Run
 from elysium.pipeline.steps import Step, producer
 from elysium.pipeline.workspace import (
@@ -83,8 +83,8 @@ class RemoteWorkspace(Run):
             raise UsageError(f"a workspace on S3 is s3://bucket/prefix/run, got {uri!r}")
         above = f"s3://{bucket}/{'/'.join(parts[:-1])}".rstrip("/")
         # Buckets of one name are others on other servers.
-        digest = hashlib.sha256(f"{_endpoint() or ''} {above}".encode()).hexdigest()[:16]
-        return cls(ObjectStore(uri), Workspace(_scratch() / digest / parts[-1]), seconds=_save_seconds())
+        digest = hashlib.sha256(f"{endpoint() or ''} {above}".encode()).hexdigest()[:16]
+        return cls(ObjectStore(uri), Workspace(scratch_folder() / digest / parts[-1]), seconds=save_seconds())
 
     @property
     def uri(self) -> str:
@@ -162,8 +162,8 @@ class RemoteWorkspace(Run):
         changed: dict[str, Any] = {"registry": settings.registry.model_copy(update={"tracking_uri": server})}
         if settings.snapshot.remote is None:
             remote = f"{self.uri.rpartition('/')[0]}/dvc-remote"
-            endpoint = settings.snapshot.s3_endpoint or _endpoint()
-            changed["snapshot"] = settings.snapshot.model_copy(update={"remote": remote, "s3_endpoint": endpoint})
+            at = settings.snapshot.s3_endpoint or endpoint()
+            changed["snapshot"] = settings.snapshot.model_copy(update={"remote": remote, "s3_endpoint": at})
         return settings.model_copy(update=changed)
 
     def inputs(self, step: Step) -> dict[str, Manifest]:
@@ -197,7 +197,7 @@ class RemoteWorkspace(Run):
         part = WHOLE if share is None else share.name
         with self.mirror.lock(step, share), self._alone(step, part):
             place = f"{_PARTIAL}/{step.name}/lease-"
-            lease = Lease(self.store, place, part, _machine(self.home), self._rhythm)
+            lease = Lease(self.store, place, part, machine_name(self.home), self._rhythm)
             try:
                 with lease.held():
                     self._leases[step.name] = lease
@@ -226,7 +226,7 @@ class RemoteWorkspace(Run):
             ElysiumError: If S3 fails, or an input is damaged.
             Stopped: After SIGTERM or SIGINT, when what was done is saved.
         """
-        part = share.name if share is not None else f"node-{node}" if node else WHOLE
+        part = share.name if share is not None else node_part(node) if node else WHOLE
         folder, lease = self.partial(step), self._leases.get(step.name)
 
         def concerns(name: str) -> bool:
@@ -301,9 +301,18 @@ class RemoteWorkspace(Run):
             moved.bytes / 2**20,
             moved.kept,
         )
-        left = [name for name in self.store.listed(f"{_PARTIAL}/{step.name}/") if "/lease-" not in name]
-        self.store.remove(sorted(left, key=lambda name: "/files-" not in name))  # first what names the others
+        self.forget(step, manifest.key)
         self.mirror.finish_publishing(step)
+
+    def forget(self, step: Step, key: str, node: int = 0) -> None:
+        """Removes what is left on S3 of the half-done work of a finished step.
+
+        Args:
+            step: That is finished; locked by this process where it is the first node.
+            key: Of its settings and inputs.
+            node: Which of several nodes this is; any but the first removes its own alone.
+        """
+        forget(self.store, f"{_PARTIAL}/{step.name}/", key, node)
 
     def bring(self, source: Step, manifest: Manifest, *, reader: str) -> None:
         """Makes the folder of an artifact on this machine what its manifest says; what is right stays.
@@ -329,6 +338,12 @@ class RemoteWorkspace(Run):
                 raise ElysiumError(
                     f"step {reader} reads {self.location(source)}, which is damaged: {error}; {self._again(source)}"
                 ) from error
+            except Damaged as error:
+                # Only whoever reads it all can tell, which the step that made it does not do again.
+                raise ElysiumError(
+                    f"step {reader} cannot read {error}; remove {self.location(source)}/{MANIFEST} and "
+                    f"{self._again(source)}"
+                ) from error
             write_atomic(folder / MANIFEST, manifest.model_dump_json(indent=1))
         logger.info(
             "%s: %d files (%.1f MiB) brought, %d were here",
@@ -353,38 +368,6 @@ class RemoteWorkspace(Run):
         with path.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise is_running(step, self.uri) from error
             yield
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-
-
-def _scratch() -> Path:
-    named = os.environ.get("ELYSIUM_SCRATCH")
-    if named:
-        return Path(named).expanduser().resolve()
-    # Others of this machine have folders of their own.
-    return Path(tempfile.gettempdir()).resolve() / f"elysium-{os.getuid()}"
-
-
-def _save_seconds() -> float:
-    text = os.environ.get("ELYSIUM_SAVE_SECONDS") or str(SECONDS)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"ELYSIUM_SAVE_SECONDS is a number of seconds above 0, got {text!r}")
-    return seconds
-
-
-def _machine(home: Path) -> str:
-    """Returns what names the scratch folder: whoever finds it in a lease knows that its writer worked right here."""
-    path = home / ".machine"
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
-        file.write(uuid.uuid4().hex)
-    return path.read_text(encoding="utf-8")

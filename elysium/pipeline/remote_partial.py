@@ -5,7 +5,8 @@
 .partial/<step>/<part>/<sha256>      the objects; written before the list that names them
 ```
 A part is what one process copies: `whole`, a share of the work, or a node. What is brought back is all parts' files; of
-two of one name the newer list's.
+two of one name the newer list's. A list names objects of its own part alone, for nobody else knows when it needs them
+no more; files that came from another part's list, and are still what they were, are left to that one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +28,13 @@ from elysium.data.object_transfer import PART, download, inside, upload
 from elysium.data.objects import Missing, ObjectStore
 from elysium.errors import ElysiumError
 from elysium.pipeline.remote_lease import WHOLE
-from elysium.pipeline.workspace import MANIFEST, FileEntry, write_atomic
+from elysium.pipeline.workspace import KEY, MANIFEST, FileEntry, write_atomic
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 30.0  # between two copies
-_LOOKS, _PAUSE = 20, 0.1  # at a folder that changes
+_LOOKS, _TRIES, _PAUSE = 20, 5, 0.1  # at a folder that changes, at lists that change, seconds between two
 _CHUNK = 1 << 20
-_LIST, _LEASE, _NODE = "files-", "lease-", "node-"
+LIST, LEASE, _NODE = "files-", "lease-", "node-"
 
 Concerns = Callable[[str], bool]
 
@@ -84,7 +84,8 @@ class Partial:
     ) -> None:
         self._store, self._place, self._folder, self._part = store, place, folder, part
         self._concerns = concerns
-        self._there: dict[str, str] = {}  # checksum -> object that holds it
+        self._there: dict[str, str] = {}  # checksum -> own object that holds it
+        self._others: dict[str, str] = {}  # name -> checksum of what another part lists
         self._listed: dict[str, PartialFile] | None = None
         self._hashes: dict[str, tuple[_Seen, str]] = {}
         self._mine: set[str] = set()
@@ -99,8 +100,20 @@ class Partial:
         Raises:
             ElysiumError: If S3 fails.
         """
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._bring(key, begun=begun, last=not left)
+            except Missing as error:
+                # Another node saves at this very moment, and has removed what it needs no more.
+                if not left:
+                    raise ElysiumError(
+                        f"{error}: the saved work of this step changes all the time; run the step again"
+                    ) from error
+                threading.Event().wait(_PAUSE)
+
+    def _bring(self, key: str, *, begun: bool, last: bool) -> None:
         names = self._store.listed(self._place)
-        lists = {name: stored for name, stored in names.items() if name.startswith(f"{self._place}{_LIST}")}
+        lists = {name: stored for name, stored in names.items() if name.startswith(f"{self._place}{LIST}")}
         found: dict[str, Listing] = {}
         for name in sorted(lists, key=lambda name: (lists[name].modified, name)):
             listing = _parsed(self._store.read(name))
@@ -108,18 +121,19 @@ class Partial:
                 found[name] = listing
             elif self._owns(name.removeprefix(self._place)):
                 self._store.remove([name])
+        self._check_objects(found, names, last=last)
         self._take_note(names, found)
         known = self._known() if begun else {}
         newer = {name: listing for name, listing in found.items() if known.get(name) != listing.id}
-        decisive = {self._list_name, *([] if self._concerns is None else [f"{self._place}{_LIST}{WHOLE}.json"])}
+        decisive = {self._list_name, *([] if self._concerns is None else [f"{self._place}{LIST}{WHOLE}.json"])}
         anew = not begun or not decisive.isdisjoint(newer)
         wanted: dict[str, PartialFile] = {}
         for listing in (found if anew else newer).values():
             wanted |= {name: file for name, file in listing.files.items() if self._is_ours(name)}
-        if anew and begun:
+        if anew:
             # Another machine went on from what is here.
             self._remove_files(but=wanted)
-        elif not anew:
+        else:
             wanted = {name: file for name, file in wanted.items() if not (self._folder / name).exists()}
         if wanted:
             logger.info("going on with what was saved on %s: %d files", self._store.uri, len(wanted))
@@ -141,9 +155,10 @@ class Partial:
             taken = self._freeze(frozen)
             if taken is None:
                 return None
-            files = {name: self._file(name, seen, path) for name, (seen, path) in taken.items()}
+            found = {name: self._file(name, seen, path) for name, (seen, path) in taken.items()}
+            files = {name: file for name, file in found.items() if self._others.get(name) != file.sha256}
             if files == self._listed:
-                return len(files)
+                return len(found)
             new = {
                 f"{self._place}{file.object}": (taken[name][1], FileEntry(size=file.size, sha256=file.sha256))
                 for name, file in files.items()
@@ -166,7 +181,7 @@ class Partial:
         self._there |= {file.sha256: file.object for file in files.values()}
         self._mine |= {name.removeprefix(self._place) for name in new}
         self._remove_unlisted()
-        return len(files)
+        return len(found)
 
     def _is_ours(self, name: str) -> bool:
         return self._concerns is None or self._concerns(name)
@@ -174,27 +189,40 @@ class Partial:
     def _owns(self, name: str) -> bool:
         """Returns whether a list or object, named below the place, is this process's to remove."""
         if self._part == WHOLE:
-            # Who does the whole is alone, but for the other nodes that train with it.
-            return not name.startswith((_LEASE, _NODE, f"{_LIST}{_NODE}"))
-        return name.startswith(f"{self._part}/") or name == f"{_LIST}{self._part}.json"
+            # Who does the whole is alone, and takes shares over, but for the other nodes that train with it.
+            return not name.startswith((LEASE, _NODE, f"{LIST}{_NODE}"))
+        return name.startswith(f"{self._part}/") or name == f"{LIST}{self._part}.json"
 
     def _take_note(self, names: Mapping[str, object], found: dict[str, Listing]) -> None:
         """Notes which objects are there, and which of them are this process's to remove once it lists them no more."""
         own = found.get(self._list_name)
         self._listed = own.files if own is not None else None
-        others = {
-            file.object for name, listing in found.items() if name != self._list_name for file in listing.files.values()
-        }
+        others = {name: listing for name, listing in found.items() if not self._owns(name.removeprefix(self._place))}
+        self._others = {name: file.sha256 for listing in others.values() for name, file in listing.files.items()}
         objects = [name.removeprefix(self._place) for name in names]
-        self._mine = {name for name in objects if self._owns(name) and not name.startswith(_LIST)}
-        if self._part != WHOLE:
-            self._mine -= others
-        whole = {name for name in objects if name.count("/") == 1}
-        self._there = {name.partition("/")[2]: name for name in whole if name in self._mine or name in others}
+        own_objects = [name for name in objects if self._owns(name) and not name.startswith(LIST)]
+        self._there = {name.partition("/")[2]: name for name in own_objects}
+        self._mine = set(own_objects) - {file.object for listing in others.values() for file in listing.files.values()}
+
+    def _check_objects(self, found: dict[str, Listing], names: Container[str], *, last: bool) -> None:
+        """Leaves out lists whose objects are not all there: nothing can go on from these.
+
+        Raises:
+            Missing: If there are such, and they may be there at another look.
+        """
+        for name, listing in list(found.items()):
+            for file in listing.files.values():
+                if f"{self._place}{file.object}" in names or self._store.exists(f"{self._place}{file.object}"):
+                    continue
+                if not last:
+                    raise Missing(f"{self._store.uri}/{self._place}{file.object} does not exist")
+                logger.warning("%s names what is not there, and is left out: %s", name, file.object)
+                del found[name]
+                break
 
     @property
     def _list_name(self) -> str:
-        return f"{self._place}{_LIST}{self._part}.json"
+        return f"{self._place}{LIST}{self._part}.json"
 
     @property
     def _notes(self) -> Path:
@@ -215,15 +243,12 @@ class Partial:
     def _remove_files(self, but: Container[str]) -> None:
         for path in [path for path in self._folder.rglob("*") if path.is_file()]:
             name = path.relative_to(self._folder).as_posix()
-            if name not in but and self._is_ours(name):
+            if name != KEY and name not in but and self._is_ours(name):
                 path.unlink()
 
     def _fetch(self, wanted: dict[str, PartialFile]) -> None:
         by_object = {file.object: (inside(self._folder, name), file) for name, file in wanted.items()}
-        try:
-            download(self._store, {f"{self._place}{name}": item for name, item in by_object.items()})
-        except Missing as error:
-            raise ElysiumError(f"{error}: the saved work of this step changed meanwhile; run the step again") from error
+        download(self._store, {f"{self._place}{name}": item for name, item in by_object.items()})
         for name, file in wanted.items():
             source = by_object[file.object][0]
             if source != self._folder / name:
@@ -258,7 +283,7 @@ class Partial:
             for name in names:
                 path = Path(folder, name)
                 relative = path.relative_to(self._folder).as_posix()
-                if relative == MANIFEST or relative.endswith(".part") or not self._is_ours(relative):
+                if relative in (MANIFEST, KEY) or relative.endswith(".part") or not self._is_ours(relative):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     found[relative] = _seen(path)
@@ -275,7 +300,7 @@ class Partial:
         """Removes what this process copied and no longer lists."""
         if self._part == WHOLE:
             # What was done in shares is listed here now.
-            lists = self._store.listed(f"{self._place}{_LIST}")
+            lists = self._store.listed(f"{self._place}{LIST}")
             gone = [name for name in lists if name != self._list_name and self._owns(name.removeprefix(self._place))]
             self._store.remove(gone)
         listed = {file.object for file in (self._listed or {}).values()}
@@ -285,58 +310,30 @@ class Partial:
         self._there = {digest: name for digest, name in self._there.items() if name not in gone}
 
 
-class Keeper:
-    """Saves half-done work every now and then, in a thread."""
+def node_part(node: int) -> str:
+    """Names the part that a node other than the first copies."""
+    return f"{_NODE}{node}"
 
-    def __init__(self, partial: Partial, key: str, seconds: float, allowed: Callable[[], bool]) -> None:
-        self._partial, self._key, self._seconds, self._allowed = partial, key, seconds, allowed
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="elysium-keeper", daemon=True)
 
-    @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Saves while the block runs, and once more if it fails or is stopped."""
-        self._thread.start()
-        try:
-            yield
-        except BaseException:
-            self._end()
-            self._save(last=True)
-            raise
-        finally:
-            self._end()
+def forget(store: ObjectStore, place: str, key: str, node: int = 0) -> None:
+    """Removes what is left of half-done work when the step is finished; that of other settings or inputs stays.
 
-    def save_all(self) -> None:
-        """Saves all there is.
-
-        Raises:
-            ElysiumError: If it could not be.
-        """
-        if not self._allowed():
-            raise ElysiumError("another process took this part of the work over: it is not saved from here")
-        if self._partial.save(self._key) is None:
-            raise ElysiumError("what was done could not be saved: its folder is still changing; run the step again")
-
-    def _end(self) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        while not self._ended.wait(self._seconds):
-            self._save()
-
-    def _save(self, *, last: bool = False) -> None:
-        try:
-            if not self._allowed():
-                return
-            count = self._partial.save(self._key)
-        except (ElysiumError, OSError) as error:
-            logger.warning("half-done work was not saved: %s", error)
-            return
-        if last and count is not None:
-            logger.warning("what was done so far is saved (%d files): the same command goes on with it anywhere", count)
-        elif last:
-            logger.warning("half-done work was not saved: its folder is still changing")
+    Args:
+        store: The workspace's.
+        place: The step's place in it, ending in a slash.
+        key: Of the finished step.
+        node: Which of several nodes this is; any but the first removes its own alone.
+    """
+    part = node_part(node)
+    own = (f"{place}{part}/", f"{place}{LIST}{part}.json") if node else (place,)
+    names = [name for name in store.listed(place) if name.startswith(own) and f"/{LEASE}" not in name]
+    kept = set()
+    for name in [name for name in names if name.startswith(f"{place}{LIST}")]:
+        listing = _parsed(store.read(name))
+        if listing is not None and listing.key != key:
+            kept |= {name, *(f"{place}{file.object}" for file in listing.files.values())}
+    gone = [name for name in names if name not in kept]
+    store.remove(sorted(gone, key=lambda name: f"/{LIST}" not in name))  # first what names the others
 
 
 def _parsed(content: bytes | None) -> Listing | None:

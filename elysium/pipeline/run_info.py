@@ -132,5 +132,5 @@ class Run(ABC):
 
 
 def now() -> str:
-    """Returns the current time, UTC, ISO 8601, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    """Returns the current time, UTC, ISO 8601, to the millisecond: finer than two attempts at a step can follow."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -118,6 +118,8 @@ class Step:
         gate: Whether it judges what it reads and may refuse it; then nothing builds on it, and a retry mends nothing.
         share: `module:function` that does one of several shares of the work, given the context, which and how many;
             None where the work cannot be divided. Its module also says by `is_of_share` which files are whose.
+        goes_on_from: Folders of the output that a later attempt goes on from, such as checkpoints: nobody else reads
+            them, so they are not published, and they stay until all else is.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Step:
     outside: str | None = None
     gate: bool = False
     share: str | None = None
+    goes_on_from: tuple[str, ...] = ()
 
     @property
     def sharded(self) -> bool:
@@ -178,6 +181,7 @@ def _imported(place: str) -> Any:
 
 
 _OUTSIDE = "elysium.training.outside"
+_CHECKPOINTS = ("trainer", "trainer-tail")
 _TRAINER = Resources(cpu=8, memory_gib=64, gpu=1, seconds=24 * 3600, retries=3, grace_seconds=300)
 
 STEPS: tuple[Step, ...] = (
@@ -240,6 +244,7 @@ STEPS: tuple[Step, ...] = (
         resources=_TRAINER,
         multi_node=True,
         outside=_OUTSIDE,
+        goes_on_from=_CHECKPOINTS,
     ),
     Step(
         name="pretrain",
@@ -253,6 +258,7 @@ STEPS: tuple[Step, ...] = (
         resources=_TRAINER,
         multi_node=True,
         outside=_OUTSIDE,
+        goes_on_from=_CHECKPOINTS,
     ),
     Step(
         name="finetune",
@@ -266,6 +272,7 @@ STEPS: tuple[Step, ...] = (
         resources=_TRAINER,
         multi_node=True,
         outside=_OUTSIDE,
+        goes_on_from=_CHECKPOINTS,
     ),
     Step(
         name="evaluate",

@@ -171,11 +171,17 @@ class Workspace(Run):
         """
         path = self.root / ".partial" / f"{step.name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
+        # NFS shares a lock with those alone who may read the file.
+        with path.open("a+") as file:
             try:
                 fcntl.flock(file, (fcntl.LOCK_EX if share is None else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise is_running(step, self.uri) from error
+            except OSError as error:
+                raise UsageError(
+                    f"{path} cannot be locked ({error.strerror}): a workspace needs a file system with locks, such as "
+                    "NFS 4; mount it so, or use s3://"
+                ) from error
             if share is None:
                 _wait_for_holders(self.partial(step))
             yield
@@ -233,6 +239,9 @@ class Workspace(Run):
 
     def finish_publishing(self, step: Step) -> None:
         """Moves a whole partial folder into place; what stood there before goes away."""
+        for name in step.goes_on_from:
+            shutil.rmtree(self.partial(step) / name, ignore_errors=True)
+        (self.partial(step) / KEY).unlink(missing_ok=True)
         target = self.folder(step)
         target.parent.mkdir(parents=True, exist_ok=True)
         old = self.root / ".partial" / f"{step.name}.old"
@@ -241,6 +250,15 @@ class Workspace(Run):
             target.rename(old)
         self.partial(step).rename(target)
         shutil.rmtree(old, ignore_errors=True)
+
+    def forget(self, step: Step, key: str, node: int = 0) -> None:
+        """Removes what is left of the half-done work of a finished step: here that became the artifact.
+
+        Args:
+            step: That is finished.
+            key: Of its settings and inputs.
+            node: Which of several nodes this is; any but the first removes its own alone.
+        """
 
     def _read_run(self) -> bytes | None:
         path = self.root / "run.json"
@@ -302,7 +320,7 @@ def is_about(partial: Path, key: str) -> bool:
 @contextlib.contextmanager
 def sharing(partial: Path) -> Iterator[None]:
     """Says for as long as it lasts that a process does a share of what the folder is about."""
-    with _shares(partial).open("a") as file:
+    with _shares(partial).open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
@@ -347,7 +365,7 @@ def _is_joined(partial: Path) -> bool:
     with _shares(partial).open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return True
     return False
 
@@ -362,7 +380,7 @@ def _wait_for_holders(output: Path) -> None:
     with _holders(output).open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             logger.warning("waiting for the processes of an earlier attempt at %s to end", output.name)
             fcntl.flock(file, fcntl.LOCK_EX)
 

@@ -16,7 +16,7 @@ import torch
 from elysium.config import PhaseSettings, Settings
 from elysium.errors import ElysiumError
 from elysium.model import ElysiumForConditionalGeneration, ElysiumProcessor, build_model, load_checkpoint
-from elysium.pipeline.steps import StepContext, StepResult
+from elysium.pipeline.steps import StepContext, StepResult, step
 from elysium.pipeline.versions import code_version
 from elysium.pipeline.workspace import publish_folder, write_atomic
 from elysium.registry.tracking import PhaseRun, phase_run
@@ -114,8 +114,8 @@ def _train(
     ]
     history: list[dict[str, float]] = []
     # The phase's own last checkpoint stays until the tail is done: it goes on from there.
-    folders = [output / "trainer", output / "trainer-tail"][: len(parts)]
-    for number, (part, folder, samples) in enumerate(zip(parts, folders, supplies, strict=True)):
+    folders = [output / folder for folder in step(name).goes_on_from]
+    for number, (part, folder, samples) in enumerate(zip(parts, folders, supplies, strict=False)):
         done = sum(before.steps for before in parts[:number])
         set_token_budget(model, processor, part.num_visual_tokens or budget)
         freeze(model, part)
@@ -130,8 +130,6 @@ def _train(
     if is_first():
         save_model(model, processor, output / "model")
         write_atomic(output / "history.json", json.dumps(history, indent=1))
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
     wait_for_all()
     return history, max(lengths, key=lambda found: found.total)
 
@@ -211,6 +209,8 @@ def train_folder(
     if is_first():
         details = {"phase": phase.model_dump(mode="json"), "data": data and str(data), "code": code_version()}
         write_atomic(output / "training.json", json.dumps(details, indent=1))
+        for folder in step(name).goes_on_from:
+            shutil.rmtree(output / folder, ignore_errors=True)
     return history
 
 

@@ -86,6 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self._answer("GET")
 
+    def do_HEAD(self):
+        self._answer("HEAD")
+
     def do_PUT(self):
         self._answer("PUT")
 
@@ -145,6 +148,13 @@ class _Handler(BaseHTTPRequestHandler):
             first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
             content, status = content[int(first) : int(last) + 1], 206
         return self._send(status, content, {"ETag": f'"{found[1]}"'})
+
+    def _head(self, key, query, body):
+        with self.server.guard:
+            found = self.server.objects.get(key)
+        self.send_response(404 if found is None else 200)
+        self.send_header("Content-Length", "0" if found is None else str(len(found[0])))
+        self.end_headers()
 
     def _list(self, query):
         with self.server.guard:

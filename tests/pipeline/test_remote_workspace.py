@@ -72,11 +72,16 @@ def test_an_artifact_that_is_replaced_has_no_manifest_meanwhile_and_stale_object
 def test_an_object_that_was_changed_is_told_to_who_reads_it(machine, server):
     run(machine("one"))
     server.put(f"{RUN}/raw/first", b"other")
-    with pytest.raises(ElysiumError, match=r"s3://bucket/prefix/run/raw/first is damaged: it has another checksum"):
+    with pytest.raises(
+        ElysiumError, match=r"s3://bucket/prefix/run/raw/first is damaged: .*; remove .*/raw/_manifest\.json"
+    ):
         run(machine("two"), READER)
+    server.objects.pop(f"{RUN}/raw/_manifest.json")
+    assert not run(machine("one")).skipped, "what the message says mends it"
+    assert not run(machine("two"), READER).skipped
     server.objects.pop(f"{RUN}/raw/first")
     with pytest.raises(ElysiumError, match=r"raw/first does not exist; run `elysium step ingest .*` first"):
-        run(machine("two"), READER)
+        run(machine("three"), READER, "seed=5")
     assert not run(machine("two")).skipped, "a step whose output lacks an object runs again"
 
 
@@ -127,6 +132,19 @@ def test_publishing_that_was_killed_is_completed_without_running_the_step_again(
     assert not run(machine("other"), READER).skipped
 
 
+def test_what_a_kill_left_behind_a_finished_step_is_removed_by_who_finds_it_finished(machine, server, one_client):
+    place = machine()
+    folder = place.mirror.partial(ROW)
+    key = run(place).manifest.key
+    (folder / "deep").mkdir(parents=True)
+    (folder / "first").write_text("first")
+    for about in (key, "of other settings"):
+        Partial(place.store, ".partial/ingest/", folder, f"share-{about[:1]}-of-9").save(about)
+    assert run(machine("other")).skipped
+    assert server.names(f"{RUN}/.partial/ingest/files-") == [f"{RUN}/.partial/ingest/files-share-o-of-9.json"]
+    assert len(server.names(f"{RUN}/.partial/ingest/share-")) == 1
+
+
 def test_a_killed_step_goes_on_on_another_machine_with_what_was_saved(machine, server, tmp_path):
     saved, resumed = tmp_path / "begun", machine("other")
     child = start_step(tmp_path / "one", server, AT=str(saved), ELYSIUM_SAVE_SECONDS="0.05")
@@ -146,7 +164,7 @@ def test_a_step_that_is_asked_to_stop_saves_what_it_has_and_says_so(machine, ser
     child.terminate()
     _, said = child.communicate()
     assert child.returncode == 128 + signal.SIGTERM, said
-    assert "what was done so far is saved (2 files)" in said
+    assert "what was done so far is saved (1 files)" in said
     assert run(machine("other")).manifest.summary == "resumed"
 
 
@@ -201,6 +219,66 @@ def test_what_is_newer_here_than_what_was_saved_stays(machine, tmp_path):
     (folder / "log").write_text("one\ntwo\n")
     Partial(store, "s/", folder, "whole").bring("k", begun=True)
     assert (folder / "log").read_text() == "one\ntwo\n"
+
+
+def test_nodes_go_on_whichever_of_them_was_killed_while_it_saved(one_client, server, tmp_path):
+    """Each brings what all have; none may depend on what another one removes."""
+    store = ObjectStore("s3://bucket/p")
+
+    def at(machine, part):
+        folder = tmp_path / machine / "finetune"
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = Partial(store, "s/", folder, part)
+        partial.bring("k", begun=False)
+        return folder, partial
+
+    def train(folder, step, part):
+        for old in folder.glob("checkpoint-*"):
+            for path in old.iterdir():
+                path.unlink()
+            old.rmdir()
+        (folder / f"checkpoint-{step}").mkdir()
+        (folder / f"checkpoint-{step}" / part).write_text(f"{step} {part}")
+
+    parts = ("whole", "node-1")
+    for part in parts:
+        folder, partial = at(f"first {part}", part)
+        train(folder, 10, part)
+        partial.save("k")
+    for killed, saves in (("whole", "node-1"), ("node-1", "whole")):
+        nodes = {part: at(f"{killed} {part}", part) for part in parts}
+        for folder, _ in nodes.values():
+            assert {path.name for path in folder.glob("checkpoint-10/*")} == set(parts)
+        folder, partial = nodes[saves]
+        objects = server.names("p/s/")
+        partial.save("k")
+        assert server.names("p/s/") == objects, "what another one keeps is not kept twice"
+        train(folder, 30, saves)
+        partial.save("k")
+        for part in parts:
+            folder, partial = at(f"after {killed} {part}", part)
+            partial.save("k")
+        # Both come to 10 again.
+        for part in parts:
+            folder, partial = at(f"again {killed} {part}", part)
+            train(folder, 10, part)
+            partial.save("k")
+
+
+def test_a_list_that_names_what_is_gone_is_left_out(one_client, server, tmp_path, caplog):
+    store = ObjectStore("s3://bucket/p")
+    for part in ("whole", "node-1"):
+        folder = tmp_path / part / "finetune"
+        folder.mkdir(parents=True)
+        (folder / part).write_text(part)
+        Partial(store, "s/", folder, part).save("k")
+    (gone,) = server.names("p/s/node-1/")
+    server.objects.pop(gone)
+    folder = tmp_path / "new" / "finetune"
+    folder.mkdir(parents=True)
+    Partial(store, "s/", folder, "whole").bring("k", begun=False)
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+    assert "names what is not there, and is left out" in caplog.text
 
 
 def test_shares_on_several_machines_come_together(machine, server):

@@ -204,6 +204,28 @@ def test_a_step_that_is_told_to_stop_and_then_killed_ends_as_if_nothing_had_happ
     assert_alike(place, alone)
 
 
+def test_what_is_killed_while_it_is_published_is_not_trained_again(alone, make, monkeypatch, caplog):
+    """Hashing a model takes minutes, and so does putting it on S3."""
+    caplog.set_level(logging.INFO)
+    place = make("published", *ONE)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("elysium.pipeline.execute.scan", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_step(place, ROW, place.settings())
+    assert f"step {STEPS}/{STEPS}" in caplog.text
+    caplog.clear()
+    finished(place)
+    assert f"going on from checkpoint-{STEPS}" in caplog.text
+    assert not re.search(r"step \d+/", caplog.text)
+    assert_alike(place, alone)
+    assert not any(name.startswith(("trainer", ".key")) for name in place.manifest(ROW).files)
+    assert not (place.folder(ROW) / "trainer").exists()
+
+
 def test_a_lost_node_ends_the_others_and_what_they_trained_is_gone_on_with(make, alone, without_gpus):
     place = make("nodes", *TWO, "training.processes=1")
     with socket.create_server(("localhost", 0)) as free:
