@@ -83,6 +83,12 @@ class _Handler(BaseHTTPRequestHandler):
     def date_time_string(self, timestamp=None):
         return format_datetime(self.server.time, usegmt=True)
 
+    def handle_expect_100(self):
+        # Written through a buffer, the answer would be waited for in vain: for a second a request.
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
+
     def do_GET(self):
         self._answer("GET")
 
