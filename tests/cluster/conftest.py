@@ -14,6 +14,7 @@ import pytest
 import yaml
 from airflow_here import AirflowHere, airflow_here
 from cluster_access import ROOT, Cluster, missing_settings
+from cluster_deployment import write_deployment
 from cluster_runs import DAG
 
 from elysium import __version__
@@ -131,44 +132,10 @@ def deployed(
 ) -> Path:
     """The whole overlay, applied with `kubectl apply -k`; returns the folder that it was applied from."""
     folder = tmp_path_factory.mktemp("overlay")
-    write_deployment(folder, cluster, overlay, stores, bucket)
+    destination = {"MLFLOW_ARTIFACTS_DESTINATION": f"s3://{bucket}/mlflow"}
+    write_deployment(folder, cluster, overlay, maps={"elysium-mlflow": destination}, stores=stores)
     cluster.kubectl("apply", "-k", str(folder))
     return folder
-
-
-def write_deployment(folder: Path, cluster: Cluster, overlay: Path, stores: Mapping[str, str], bucket: str) -> None:
-    """Writes a kustomization around an overlay, as somebody does who deploys it: own namespace, images, secrets."""
-    images = [
-        {
-            "name": f"elysium-{role}",
-            "newName": f"{cluster.registry}elysium-{role}",
-            "newTag": cluster.tag,
-        }
-        for role in ("orchestrator", "trainer", "curator")
-    ]
-    postgres, _, tag = os.environ.get("ELYSIUM_CLUSTER_POSTGRES", "").rpartition(":")
-    if postgres:
-        images.append({"name": "docker.io/library/postgres", "newName": postgres, "newTag": tag})
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": cluster.namespace,
-        "resources": [os.path.relpath(overlay, folder)],
-        "images": images,
-        "generatorOptions": {"disableNameSuffixHash": True},
-        "configMapGenerator": [
-            {
-                "name": "elysium-mlflow",
-                "namespace": "elysium",
-                "behavior": "merge",
-                "literals": [f"MLFLOW_ARTIFACTS_DESTINATION=s3://{bucket}/mlflow"],
-            }
-        ],
-        "secretGenerator": [
-            {"name": "elysium-stores", "literals": [f"{key}={value}" for key, value in stores.items()]}
-        ],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
 
 
 @pytest.fixture(scope="session")
