@@ -13,6 +13,7 @@ from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
 from elysium.pipeline import notify
 from elysium.pipeline.operators import CommandOperator, StepOperator
+from elysium.pipeline.profile import load_profile
 from elysium.pipeline.steps import Resources, Step, dependencies, step
 
 # Changes when curated tracks that passed their gate are there; the event says in which workspace.
@@ -21,7 +22,7 @@ TRACKS = Asset(name="elysium_tracks", uri="elysium://tracks", group="elysium")
 # Somebody who waits at a terminal wants to see a failure, not a retry in five minutes or a message elsewhere.
 ATTENDED = bool(os.environ.get("ELYSIUM_ATTENDED"))
 # Airflow runs no task of a pool that does not exist, so there is one only where it is named.
-_GPU_POOL = os.environ.get("ELYSIUM_GPU_POOL")
+_GPU_POOL = "ELYSIUM_GPU_POOL"
 # A triggerer watches Jobs, unless there is none.
 _DEFERRABLE = os.environ.get("ELYSIUM_DEFERRABLE", "1") != "0"
 
@@ -96,7 +97,10 @@ def step_task(name: str, task_id: str | None = None, **options: Any) -> StepOper
         **options: Of the operator.
     """
     row = step(name)
-    return StepOperator(task_id=task_id or name, step=name, doc_md=row.summary, **limits(row), **options)
+    profile = load_profile()
+    parts = profile.shards if row.sharded and options.get("divided", True) else 1
+    found = limits(row, pods=max(parts, profile.nodes if row.multi_node else 1))
+    return StepOperator(task_id=task_id or name, step=name, doc_md=row.summary, **found, **options)
 
 
 def shard_tasks(name: str, task_id: str, shards: Any) -> Any:
@@ -117,7 +121,7 @@ def command_task(task_id: str, command: list[str], needs: Resources, doc: str, *
         **options: Of the operator.
     """
     return CommandOperator(
-        task_id=task_id, command=command, needs=needs, doc_md=doc, **_limits(needs, gpus=needs.gpu), **options
+        task_id=task_id, command=command, needs=needs, doc_md=doc, **_limits(task_id, needs), **options
     )
 
 
@@ -136,17 +140,25 @@ def chain(*names: str, undivided: tuple[str, ...] = ()) -> dict[str, StepOperato
     return tasks
 
 
-def limits(row: Step) -> dict[str, Any]:
-    """Returns retries, time limit and pool of a step's task, as its operator takes them."""
-    return _limits(row.resources, gpus=row.resources.gpu)
+def limits(row: Step, pods: int = 1) -> dict[str, Any]:
+    """Returns retries, time limit and pool of a step's task, as its operator takes them.
+
+    Args:
+        row: Of the table.
+        pods: That are at work at once.
+    """
+    return _limits(row.name, row.resources, pods)
 
 
-def _limits(needs: Resources, gpus: int) -> dict[str, Any]:
+def _limits(name: str, needs: Resources, pods: int = 1) -> dict[str, Any]:
+    # The cluster's own figures, where there is a job profile: its Jobs have them too.
+    needs = load_profile().resources_of(name, needs)
     found: dict[str, Any] = {
         "retries": 0 if ATTENDED else needs.retries,
         "execution_timeout": datetime.timedelta(seconds=needs.seconds),
         "deferrable": _DEFERRABLE,
     }
-    if _GPU_POOL and gpus:
-        found |= {"pool": _GPU_POOL, "pool_slots": gpus}
+    pool = os.environ.get(_GPU_POOL)
+    if pool and needs.gpu:
+        found |= {"pool": pool, "pool_slots": pods * needs.gpu}
     return found
