@@ -2,8 +2,10 @@
 
 import functools
 import json
+import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ from elysium.pipeline.profile import JobProfile
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
-OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
+# The overlay that readers copy, as it is; and with all that it offers, for the largest model, on a cluster with Kueue.
+MINE, IN_FULL = "mine", "mine-in-full"
+OVERLAYS = [*sorted({path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml")} - {MINE}), MINE, IN_FULL]
 # The oldest and the newest Kubernetes that we say we support (docs/operations.md).
 VERSIONS = ("1.30", "1.37")
 
@@ -33,10 +37,30 @@ def kustomize(folder):
     return list(yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
+def own_overlay(folder, *, in_full=False):
+    """Returns a copy of the overlay that readers copy, in its place in a copy of `k8s/`.
+
+    Args:
+        folder: An empty one.
+        in_full: With every component that it offers, on top of the overlay `kueue`.
+    """
+    mine = shutil.copytree(K8S, folder / "k8s") / "overlays" / MINE
+    shutil.copytree(K8S / "examples" / MINE, mine, dirs_exist_ok=True)
+    if in_full:
+        path = mine / "kustomization.yaml"
+        text = re.sub(r"^  # - ([\w-]+)$", r"  - \1", path.read_text(), flags=re.M)
+        text = text.replace("../../overlays/gpu ", "../../overlays/kueue ")
+        path.write_text(text.replace("- profile.yaml ", "- profile.yaml=profile-7b.yaml "))
+    return mine
+
+
 @functools.cache
 def rendered(overlay):
     """Returns the documents of one of our overlays."""
-    return kustomize(K8S / "overlays" / overlay)
+    if overlay not in (MINE, IN_FULL):
+        return kustomize(K8S / "overlays" / overlay)
+    with tempfile.TemporaryDirectory() as folder:
+        return kustomize(own_overlay(Path(folder), in_full=overlay == IN_FULL))
 
 
 @functools.cache
@@ -64,12 +88,19 @@ def named(documents, kind):
 
 
 def standing_pods(overlay):
-    """Returns the pod templates of an overlay by name: servers, standing Jobs, the executor's, Ray's."""
+    """Returns the pod templates of an overlay by name: servers, the executor's, Ray's, Jobs that set something up."""
+    return pods_of(rendered(overlay))
+
+
+def pods_of(documents):
+    """Returns the pod templates in documents by name."""
     found = {}
-    for document in rendered(overlay):
+    for document in documents:
         kind, name, spec = document["kind"], document["metadata"]["name"], document.get("spec", {})
         if kind in ("Deployment", "StatefulSet", "Job"):
             found[name] = spec["template"]
+        elif kind == "Pod":
+            found[name] = document
         elif kind == "ConfigMap" and "pod.yaml" in document["data"]:
             found["airflow-task"] = yaml.safe_load(document["data"]["pod.yaml"])
         elif kind == "RayJob":

@@ -13,7 +13,7 @@ from elysium.config import load_settings
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ROOT / "k8s" / "overlays"
-JOB = yaml.safe_load((OVERLAYS / "multinode" / "curation-job.yaml").read_text())
+JOB = yaml.safe_load((ROOT / "k8s" / "jobs" / "curation-job.yaml").read_text())
 RAY_JOB = yaml.safe_load((OVERLAYS / "ray" / "curation-rayjob.yaml").read_text())
 CLUSTER = RAY_JOB["spec"]["rayClusterSpec"]
 GROUPS = {group["groupName"]: group for group in CLUSTER["workerGroupSpecs"]}
@@ -121,6 +121,12 @@ def test_every_pod_keeps_to_the_restricted_profile(name):
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if name != "submitter"])
+def test_every_pod_that_works_knows_the_stores_and_their_credentials(name):
+    stores = {"name": "elysium-stores", "optional": True}
+    assert TEMPLATES[name]["spec"]["containers"][0]["envFrom"] == [{"configMapRef": stores}, {"secretRef": stores}]
 
 
 @pytest.mark.parametrize("name", [name for name in TEMPLATES if name != "submitter"])

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 from kubernetes import client
+from network_ways import passes
 from pod_security import containers
 from rendered_overlays import K8S, OVERLAYS, named, of_kind, pods, profile_of, rendered, standing_pods
 
@@ -283,47 +284,3 @@ def test_the_executor_is_the_overlays_choice():
     # Tasks ask Airflow's API: no key to the database, and none to what is stored there.
     secret = {v["valueFrom"]["secretKeyRef"]["key"] for v in task["spec"]["containers"][0]["env"] if "valueFrom" in v}
     assert secret == {"notify-url"}
-
-
-def passes(policies, pod, direction, port, peer, namespace=None):
-    """Whether a pod may send to (Egress) or be sent to from (Ingress) a peer.
-
-    Args:
-        policies: All of the namespace.
-        pod: Its labels.
-        direction: `Ingress` or `Egress`.
-        port: TCP, of the receiver.
-        peer: Labels of a pod of the namespace; None is somebody outside of it.
-        namespace: Labels of the outside peer's namespace; None is outside of the cluster.
-    """
-    side = direction.lower()
-    rules = [
-        rule
-        for policy in policies
-        if direction in policy["spec"]["policyTypes"] and matches(policy["spec"]["podSelector"], pod)
-        for rule in policy["spec"].get(side, [])
-    ]
-    ends = "to" if direction == "Egress" else "from"
-    return any(
-        any(
-            entry["port"] == port and entry["protocol"] == "TCP"
-            for entry in rule.get("ports", [{"port": port, "protocol": "TCP"}])
-        )
-        and (ends not in rule or any(is_peer(entry, peer, namespace) for entry in rule[ends]))
-        for rule in rules
-    )
-
-
-def is_peer(entry, peer, namespace):
-    if "namespaceSelector" in entry:
-        inside = peer is None and namespace is not None and matches(entry["namespaceSelector"], namespace)
-        return inside and "podSelector" not in entry
-    return peer is not None and matches(entry["podSelector"], peer)
-
-
-def matches(selector, labels):
-    expressions = selector.get("matchExpressions", [])
-    assert all(expression["operator"] == "In" for expression in expressions)
-    return labels.items() >= selector.get("matchLabels", {}).items() and all(
-        labels.get(expression["key"]) in expression["values"] for expression in expressions
-    )

@@ -15,7 +15,7 @@ from elysium import cli
 
 ROOT = Path(__file__).parents[2]
 RUNTIME, JOB = yaml.safe_load_all((ROOT / "k8s" / "trainer" / "trainjob.yaml").read_text())
-(STANDING,) = (ROOT / "k8s" / "overlays").glob("*/training-job.yaml")
+STANDING = ROOT / "k8s" / "jobs" / "training-job.yaml"
 TRAINING = next(one for one in yaml.safe_load_all(STANDING.read_text()) if one["kind"] == "Job")
 NODE = RUNTIME["spec"]["template"]["spec"]["replicatedJobs"][0]
 POD = NODE["template"]["spec"]["template"]
