@@ -8,26 +8,28 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from elysium.errors import ElysiumError, GateRefused, UsageError
+from elysium.errors import ElysiumError
 from elysium.pipeline.job_troubles import (
     CONTAINER,
+    FINAL_CODES,
+    STOPPED,
     Trouble,
     creation_trouble,
     disruption,
     ending,
     exit_code,
+    pod_index,
+    unmended,
     waiting_trouble,
 )
 from elysium.pipeline.jobs import Cluster, JobEnd, JobPlace, Unreachable, condition, explained
 
-# What no second attempt can mend.
-FINAL_CODES = (UsageError.exit_code, GateRefused.exit_code)
 _TAIL = 20
 # A stream of lines is left now and then for a look at the Job: (connect, read) and whole, in seconds.
 _STREAM = (10, 30)
@@ -38,6 +40,8 @@ _TAIL_LINES = 2000
 _OVERLAP = 60
 # Looks at a Job that should have ended by its pod's exit code and has not: the cluster knows no podFailurePolicy.
 _LOOKS_WITHOUT_POLICY = 3
+# Looks at a Job that has ended and whose last lines cannot be read: a server may have hiccups, a lost node stays away.
+_LOOKS_FOR_LINES = 3
 # A Job ends itself at its deadline; this much later its watcher does it.
 _MARGIN = 300
 
@@ -60,9 +64,11 @@ class JobWatch:
         self._read_whole: set[str] = set()
         self._newest: dict[str, tuple[str, float]] = {}
         self._tail: deque[str] = deque(maxlen=_TAIL)
+        self._tail_of = ""
         self._told: set[str] = set()
-        self._since: dict[str, float] = {}
-        self._final_looks = 0
+        # By Job, and by the kind of what keeps its pods from running for good.
+        self._since: dict[str, dict[str, float]] = {}
+        self._final_looks = self._looks_for_lines = 0
         self._seen: set[str] = set()
 
     def follow(self) -> JobEnd | None:
@@ -101,33 +107,51 @@ class JobWatch:
             trouble = self._trouble(name, pods[name], lives=ended[name] is None)
             if trouble is not None:
                 return self._given_up(f"{trouble.text}; gave up after {self._patience:.0f} s", again=trouble.again)
-        self._hand_on(pods[self._place.jobs[0]])
-        for name, end in ended.items():
-            if end is not None and end.type == "Failed":
-                return self._failed(name, end, pods[name])
+        unread = self._hand_on(pods[self._place.jobs[0]])
+        failed = {name: end for name, end in ended.items() if end is not None and end.type == "Failed"}
+        complete = not failed and all(end is not None for end in ended.values())
+        if unread and (failed or complete) and self._looks_for_lines < _LOOKS_FOR_LINES:
+            self._looks_for_lines += 1
+            return None
+        if failed:
+            return self._failed(failed, pods)
         late = next((name for name, job in jobs.items() if ended[name] is None and _overdue(job)), None)
         if late is not None:
             return self._given_up(f"the Job {late} is over its deadline and the cluster has not ended it", again=False)
-        if all(end is not None for end in ended.values()):
+        if complete:
             self._cluster.delete_services(self._place)
             return JobEnd(True, self._last() or f"Job {self._place.jobs[0]} is complete", 0, tuple(self._tail))
         return self._ended_without_policy(pods, ended)
 
-    def _failed(self, name: str, end: Any, pods: list[Any]) -> JobEnd:
-        last = next((pod for pod in reversed(pods) if exit_code(pod) not in (None, 0)), pods[-1] if pods else None)
-        if last is not None and (name != self._place.jobs[0] or not self._tail):
-            self._read_tail(last)
+    def _failed(self, failed: dict[str, Any], pods: dict[str, list[Any]]) -> JobEnd:
+        """Returns the end of Jobs of which some failed, in the words of the pod that says most of why."""
+        first = self._place.jobs[0]
+        name, pod = _decisive(failed, pods, first)
+        if pod is None:
+            # No step failed, such as at a deadline: the pod whose lines are known says more than the newest.
+            pod = next((pod for pod in pods[name] if pod.metadata.name == self._tail_of), (pods[name] or [None])[-1])
+        if pod is None and name != first:
+            self._tail.clear()
+        end = failed[name]
         why = f"{end.reason}: {end.message}" if end.message else str(end.reason)
-        reason = f"the Job {name} failed ({why})"
-        more = [text for text in (ending(last) if last is not None else None, self._last()) if text]
-        if more:
-            reason += "; " + (more[0] if len(more) == 2 else f"it said: {more[0]}" if self._last() else more[0])
+        reason = f"the Job {name} failed ({why}){self._words_of(pod)}"
         if len(self._place.jobs) > 1:
             # The others wait for the one that failed.
             self._cluster.delete(self._place)
         else:
             self._cluster.delete_services(self._place)
-        return JobEnd(False, reason, exit_code(last) if last is not None else None, tuple(self._tail))
+        return JobEnd(False, reason, (exit_code(pod) or None) if pod is not None else None, tuple(self._tail))
+
+    def _words_of(self, pod: Any | None) -> str:
+        """Returns what to say of a pod's end behind the Job's, and makes its last lines the tail."""
+        if pod is None:
+            return f"; it said: {self._last()}" if self._last() else ""
+        self._take_tail(pod)
+        other = f"pod {pod.metadata.name}" if pod_index(pod) else ""
+        how = ending(pod)
+        if how:
+            return f"; {other}: {how}" if other else f"; {how}"
+        return f"; {other or 'it'} said: {self._last()}" if self._last() else ""
 
     def _given_up(self, reason: str, *, again: bool, code: int | None = None) -> JobEnd:
         self._cluster.delete(self._place)
@@ -141,31 +165,34 @@ class JobWatch:
                 self._final_looks += 1
                 if self._final_looks < _LOOKS_WITHOUT_POLICY:
                     return None
-                if not self._tail:
-                    self._read_tail(final)
-                said = f"; it said: {self._last()}" if self._last() else ""
                 code = exit_code(final)
-                return self._given_up(f"the Job {name} failed (exit code {code}){said}", again=False, code=code)
+                reason = f"the Job {name} failed (exit code {code}){self._words_of(final)}"
+                return self._given_up(reason, again=False, code=code)
         return None
 
     def _trouble(self, name: str, pods: list[Any], *, lives: bool) -> Trouble | None:
         """Tells what keeps the Job's pods from running; returns what has lasted too long."""
-        found: Trouble | None = None
+        # One of each kind: a hundred pods may wait for the same thing.
+        found: dict[str, Trouble] = {}
         for pod in pods:
             taken = disruption(pod)
             if taken is not None:
                 self._tell(f"pod {pod.metadata.name} was taken away ({taken}); the next one goes on from what it saved")
             if pod.status.phase == "Pending" and lives:
-                found = found or waiting_trouble(pod, self._pod_events(pod))
+                waits = waiting_trouble(pod, self._pod_events(pod), datetime.datetime.now(datetime.UTC))
+                if waits is not None:
+                    found.setdefault(waits.kind, waits)
         if not pods and lives and name in self._seen:
-            found = creation_trouble(name, self._cluster.events(name, self._place.namespace))
+            refused = creation_trouble(name, self._cluster.events(name, self._place.namespace))
+            if refused is not None:
+                found[refused.kind] = refused
         self._seen.add(name)
-        if found is None:
-            self._since.pop(name, None)
-            return None
-        self._tell(found.text)
-        began = self._since.setdefault(name, time.monotonic())
-        return found if found.lasting and time.monotonic() - began >= self._patience else None
+        for trouble in found.values():
+            self._tell(trouble.text)
+        before, now = self._since.get(name, {}), time.monotonic()
+        since = {kind: before.get(kind, now) for kind, trouble in found.items() if trouble.lasting}
+        self._since[name] = since
+        return next((found[kind] for kind, began in since.items() if now - began >= self._patience), None)
 
     def _pod_events(self, pod: Any) -> list[Any]:
         """Returns a pod's warnings, once it waits for longer than one look."""
@@ -175,11 +202,14 @@ class JobWatch:
             return []
         return self._cluster.events(name, self._place.namespace)
 
-    def _hand_on(self, pods: list[Any]) -> None:
-        followed = [pod for pod in pods if _index(pod) == 0]
+    def _hand_on(self, pods: list[Any]) -> bool:
+        """Hands on what the first pods printed; returns whether one that has ended may have more to read."""
+        followed = [pod for pod in pods if pod_index(pod) == 0]
         for pod in followed:
             if pod.status.phase in ("Running", "Succeeded", "Failed") and pod.metadata.name not in self._read_whole:
                 self._read_log(pod, alone=len(followed) == len(pods) and len(self._place.jobs) == 1)
+        ended = [pod.metadata.name for pod in followed if pod.status.phase in ("Succeeded", "Failed")]
+        return any(name not in self._read_whole for name in ended)
 
     def _read_log(self, pod: Any, *, alone: bool) -> None:
         """Hands on the lines of a pod that were not handed on yet, until it ends, or for a while."""
@@ -208,14 +238,21 @@ class JobWatch:
                     at, _, text = line.partition(" ")
                     if at > before:
                         self._newest[name] = (at, time.monotonic())
+                        if self._tail_of != name:
+                            self._tail.clear()
+                            self._tail_of = name
                         self._tail.append(text)
                         self._cluster.say(text)
                     if self._stop.is_set() or (time.monotonic() > until and pod.status.phase == "Running"):
                         return
         except ApiException as error:
-            # The pod has gone, or its container has not begun.
+            # 400 and 404: its container has not begun, or the pod has gone.
             if error.status not in (400, 404):
-                raise
+                # The kubelet has the lines, not the API: where its node is dead, the Job is still there to be judged.
+                why = explained(f"read what pod {name} prints", error)
+                self._tell(f"{why}; the Job goes on without that", about=f"{name} {error.status}")
+                if error.status != 403:
+                    return
         except HTTPError:
             # Silent for long, or the server went away: the next look reads on.
             return
@@ -223,8 +260,13 @@ class JobWatch:
         if pod.status.phase != "Running":
             self._read_whole.add(name)
 
-    def _read_tail(self, pod: Any) -> None:
-        """Takes the last lines of a pod that was not followed."""
+    def _take_tail(self, pod: Any) -> None:
+        """Hands on the last lines of a pod, unless those that were handed on last are its own."""
+        if self._tail_of == pod.metadata.name:
+            return
+        # Better none than another pod's.
+        self._tail.clear()
+        self._tail_of = pod.metadata.name
         try:
             stream = self._cluster.core.read_namespaced_pod_log(
                 pod.metadata.name,
@@ -239,7 +281,7 @@ class JobWatch:
                 lines = [line.partition(" ")[2] for line in _lines(stream)]
         except (ApiException, HTTPError):
             return
-        self._tail.clear()
+        self._cluster.say(f"the last lines of pod {pod.metadata.name}:")
         for line in lines:
             self._tail.append(line)
             self._cluster.say(line)
@@ -247,9 +289,10 @@ class JobWatch:
     def _last(self) -> str:
         return next((line.strip() for line in reversed(self._tail) if line.strip()), "")
 
-    def _tell(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
+    def _tell(self, line: str, about: str | None = None) -> None:
+        """Says a line once; one that is worded anew each time, once for what it is about."""
+        if (about or line) not in self._told:
+            self._told.add(about or line)
             self._cluster.say(line)
 
 
@@ -270,10 +313,23 @@ def run_job(cluster: Cluster, manifests: list[dict[str, Any]], **options: Any) -
     return end
 
 
-def _index(pod: Any) -> int:
-    """Returns the index of an Indexed Job's pod; 0 for any other pod."""
-    found = (pod.metadata.annotations or {}).get("batch.kubernetes.io/job-completion-index", "0")
-    return int(found)
+def _decisive(failed: Iterable[str], pods: dict[str, list[Any]], first: str) -> tuple[str, Any | None]:
+    """Returns which of the failed Jobs to name, and its pod that tells most of why, if a step failed.
+
+    That is not merely the newest: a final exit code is why a Job was ended, and the other pods were told to stop; else
+    it is a step's own failure, at best that of the pod whose lines were followed.
+    """
+    found = [(name, pod) for name in failed for pod in unmended(pods[name])]
+    if not found:
+        return next(iter(failed)), None
+
+    def weight(entry: tuple[str, Any]) -> tuple[bool, bool, bool]:
+        name, pod = entry
+        code = exit_code(pod)
+        return code in FINAL_CODES, code != STOPPED, name == first and pod_index(pod) == 0
+
+    heaviest: tuple[str, Any] = max(reversed(found), key=weight)
+    return heaviest
 
 
 def _overdue(job: Any) -> bool:

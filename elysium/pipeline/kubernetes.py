@@ -14,7 +14,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 import elysium
-from elysium.errors import GateRefused, UsageError
+from elysium.errors import UsageError
+from elysium.pipeline.job_troubles import FINAL_CODES
 from elysium.pipeline.profile import MOST_PODS, JobProfile
 from elysium.pipeline.steps import STEPS, Resources, Role, Step
 
@@ -22,8 +23,6 @@ _LONGEST_LABEL = 63
 # Jobs of one pod have names of this length too, so that all of a run look alike.
 _LONGEST_NAME = _LONGEST_LABEL - len(f"-{MOST_PODS - 1}")
 _SCRATCH_GIB = 20
-# What no second attempt can mend.
-_FINAL_CODES = (UsageError.exit_code, GateRefused.exit_code)
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,7 @@ def _render(work: Work, request: JobRequest, index: int | None) -> list[dict[str
         index=index,
         pods=_pods(work),
         indexed=index is None and _pods(work) > 1,
-        final_codes=_FINAL_CODES,
+        final_codes=FINAL_CODES,
         scratch=f"{profile.scratch_gib or _SCRATCH_GIB:g}Gi",
         shared_memory=f"{profile.shared_memory_gib:g}Gi",
     )

@@ -137,11 +137,6 @@ class Step:
     share: str | None = None
     goes_on_from: tuple[str, ...] = ()
 
-    @property
-    def sharded(self) -> bool:
-        """Whether it can be done in parts, whose pods work apart (`--shard`), before the step itself publishes."""
-        return self.share is not None
-
     def load(self) -> StepFunction:
         """Imports and returns the step's function."""
         function: StepFunction = _imported(self.function)

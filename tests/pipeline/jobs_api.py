@@ -1,6 +1,7 @@
 """A small server that answers as the Kubernetes API does, for tests of what talks to it."""
 
 import contextlib
+import datetime
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,9 +24,10 @@ class JobsApi:
     Attributes:
         jobs: Name to manifest, with the status that is answered.
         ends: Conditions that living Jobs have from so many looks at any of them on.
-        pods: Of every Job; made by `pod`.
+        pods: Of every Job; made by `pod`. Lists of them are answered one after the other; the last stays.
         events: Of whatever is asked for.
         log: Lines that every pod prints.
+        logs: Lines of pods that print others, by the pod's name.
         asked: Method and last part of the path, in order.
         answers: For (method, resource), status and message instead of the usual answer, one after the other; the last
             stays. None is the usual answer.
@@ -34,6 +36,7 @@ class JobsApi:
     def __init__(self):
         self.jobs, self.services, self.asked, self.looks = {}, {}, [], 0
         self.ends, self.log, self.events, self.answers = {1: COMPLETE}, ["one", "two"], [], {}
+        self.logs = {}
         self.pods, self.minor = [pod()], "30"
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -79,7 +82,13 @@ class JobsApi:
     def answer(self, method, path, query, body):
         last = path.rsplit("/", 1)[-1]
         self.asked.append((method, last))
-        kind = "pods" if "/pods" in path else next((k for k in ("jobs", "services", "events") if f"/{k}" in path), path)
+        kind = (
+            "log"
+            if last == "log"
+            else "pods"
+            if "/pods" in path
+            else next((k for k in ("jobs", "services", "events") if f"/{k}" in path), path)
+        )
         planned = self.answers.get((method, kind))
         if planned:
             answer = planned.pop(0) if len(planned) > 1 else planned[0]
@@ -102,10 +111,14 @@ class JobsApi:
         if method == "DELETE":
             return (200, {}) if known.pop(last, None) else (404, {})
         if last == "log":
-            return 200, "".join(f"2026-01-01T00:00:{i:02}.000000000Z {line}\n" for i, line in enumerate(self.log))
+            lines = self.logs.get(path.rsplit("/", 2)[-2], self.log)
+            return 200, "".join(f"2026-01-01T00:00:{i:02}.000000000Z {line}\n" for i, line in enumerate(lines))
         if last == "pods":
             name = query.partition("job-name%3D")[2].partition("&")[0]
-            return 200, {"items": [_named(made, name) for made in self.pods]}
+            pods = self.pods
+            if pods and isinstance(pods[0], list):
+                pods = pods.pop(0) if len(pods) > 1 else pods[0]
+            return 200, {"items": [_named(made, name) for made in pods]}
         self.looks += 1
         if last not in self.jobs:
             return 404, {"message": "not found"}
@@ -139,8 +152,19 @@ class JobsApi:
 _VERSION = ("buildDate", "compiler", "gitCommit", "gitTreeState", "gitVersion", "goVersion", "platform")
 
 
-def pod(phase="Succeeded", *, code=0, waiting=None, message="no such image", reason=None, conditions=(), memory=None):
-    """Returns a pod of the Job that is asked about."""
+def pod(
+    phase="Succeeded",
+    *,
+    code=0,
+    waiting=None,
+    message="no such image",
+    reason=None,
+    conditions=(),
+    memory=None,
+    index=None,
+    name=None,
+):
+    """Returns a pod of the Job that is asked about, by default called after it; of an Indexed Job with its index."""
     state = {"terminated": {"exitCode": code, "reason": "OOMKilled" if memory else "Error"}}
     if waiting:
         phase, state = "Pending", {"waiting": {"reason": waiting, "message": message}}
@@ -153,16 +177,20 @@ def pod(phase="Succeeded", *, code=0, waiting=None, message="no such image", rea
         {"name": "step", "state": state, "ready": False, "restartCount": 0, "image": "elysium:1", "imageID": ""}
     ]
     limits = {"memory": memory} if memory else {}
-    return {"status": status, "spec": {"containers": [{"name": "step", "resources": {"limits": limits}}]}}
+    metadata = {} if index is None else {"annotations": {"batch.kubernetes.io/job-completion-index": str(index)}}
+    metadata |= {"name": name} if name else {}
+    spec = {"containers": [{"name": "step", "resources": {"limits": limits}}]}
+    return {"metadata": metadata, "status": status, "spec": spec}
 
 
-def event(reason, message):
+def event(reason, message, seconds_ago=0):
     """Returns a warning about whatever is asked for."""
+    at = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds_ago)
     return {
         "reason": reason, "message": message, "type": "Warning", "metadata": {}, "involvedObject": {},
-        "lastTimestamp": "2026-01-01T00:00:00Z",
+        "lastTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }  # fmt: skip
 
 
 def _named(made, job):
-    return {**made, "metadata": {"name": f"pod-of-{job}", **_TIMES}}
+    return {**made, "metadata": {"name": f"pod-of-{job}", **_TIMES, **made["metadata"]}}
