@@ -19,7 +19,7 @@ class RunPlace:
     """One DAG run, as its tasks need it.
 
     Attributes:
-        run_id: Airflow's, which names Jobs.
+        run_id: Airflow's behind the DAG's name; names Jobs.
         workspace: Path or URI, as the steps see it.
         preset: Of the run.
         overrides: Each `section.key=value`.
@@ -44,12 +44,12 @@ def place_of(context: Any) -> RunPlace:
     """Returns the place of a task's run.
 
     A run that an asset's event started goes on in the workspace that the event names, with its preset; what is finished
-    there is found finished. A run of the schedule has a workspace named after it.
+    there is found finished. A run of the schedule has a workspace named after its DAG and itself.
 
     Args:
         context: The task's, as Airflow gives it.
     """
-    params, run_id = context["params"], str(context["run_id"])
+    params, run_id = context["params"], run_name(context["ti"].dag_id, context["run_id"])
     workspace, preset, overrides = params["workspace"], params["preset"], tuple(params["overrides"])
     extra = _newest_extra(context)
     if not workspace and extra.get("workspace"):
@@ -60,12 +60,28 @@ def place_of(context: Any) -> RunPlace:
     return RunPlace(run_id, workspace, preset, overrides, params["runner"])
 
 
+def run_name(dag_id: str, run_id: str) -> str:
+    """Returns what a run is called among those of all DAGs: an id of Airflow's is one DAG's own only.
+
+    Two DAGs that the clock starts at one moment have runs of the same id, and must share neither Jobs nor workspace.
+
+    Example:
+        >>> run_name("elysium_retrain", "scheduled__2026-11-01T02:00:00+00:00")
+        'retrain-scheduled__2026-11-01T02:00:00+00:00'
+    """
+    return f"{dag_id.removeprefix('elysium_')}-{run_id}"
+
+
 def default_workspace(run_id: str, runner: str = "local") -> str:
     """Returns where a scheduled run, which nobody named a workspace for, keeps its artifacts.
 
+    Args:
+        run_id: Of `run_name`.
+        runner: Of the run.
+
     Example:
-        >>> default_workspace("scheduled__2026-11-01T00:00:00+00:00", "kubernetes")
-        '/workspace/scheduled-2026-11-01t00-00-00-00-00'
+        >>> default_workspace("retrain-scheduled__2026-11-01T02:00:00+00:00", "kubernetes")
+        '/workspace/retrain-scheduled-2026-11-01t02-00-00-00-00'
     """
     home = os.environ.get(VARIABLE) or ("/workspace" if runner == "kubernetes" else "runs")
     return f"{home.rstrip('/')}/{slug(run_id)}"
@@ -75,8 +91,8 @@ def slug(run_id: str) -> str:
     """Returns a run id fit for folder and Job names.
 
     Example:
-        >>> slug("scheduled__2026-11-01T00:00:00+00:00")
-        'scheduled-2026-11-01t00-00-00-00-00'
+        >>> slug("retrain-scheduled__2026-11-01T02:00:00+00:00")
+        'retrain-scheduled-2026-11-01t02-00-00-00-00'
     """
     return re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
 

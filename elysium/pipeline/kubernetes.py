@@ -162,12 +162,10 @@ def job_name(run_id: str, name: str, index: int | None = None) -> str:
         'elysium-manual-2026-11-01t10-00-validate-raw'
         >>> job_name("manual__2026-11-01T10:00", "finetune", 1)
         'elysium-manual-2026-11-01t10-00-finetune-1'
+        >>> job_name("retrain-scheduled__2026-11-01T02:00:00+00:00", "finetune", 1)
+        'elysium-retrain-scheduled-2026-11-01t02-0-4feef335-finetune-1'
     """
-    room = _LONGEST_NAME - len(f"elysium--{name}")
-    run = re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
-    if len(run) > room:
-        # Two long ids may end alike; their Jobs must not.
-        run = f"{hashlib.sha256(run_id.encode()).hexdigest()[:8]}-{run[9 - room :].strip('-')}"
+    run = _shortened(run_id, _LONGEST_NAME - len(f"elysium--{name}"))
     return f"elysium-{run}-{name}" + ("" if index is None else f"-{index}")
 
 
@@ -191,7 +189,7 @@ def _render(work: Work, request: JobRequest, index: int | None) -> list[dict[str
         tolerations=tolerations,
         name=job_name(request.run_id, work.name, index),
         group=job_name(request.run_id, work.name),
-        run_label=_label(request.run_id),
+        run_label=_shortened(request.run_id, _LONGEST_LABEL),
         index=index,
         pods=_pods(work),
         indexed=index is None and _pods(work) > 1,
@@ -222,8 +220,13 @@ def _step_command(row: Step, request: JobRequest) -> Sequence[str]:
     return ["elysium", "step", row.name, "--workspace", request.workspace, "--preset", request.preset, *settings]
 
 
-def _label(run_id: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")[-_LONGEST_LABEL:].strip("-")
+def _shortened(run_id: str, room: int) -> str:
+    """Returns a run's id as a part of a label: how it begins, and a digest where that is not all of it."""
+    run = re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
+    if len(run) <= room:
+        return run
+    # Two long ids may begin alike; their Jobs must not.
+    return f"{run[: room - 9].strip('-')}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
 def _template() -> str:

@@ -23,9 +23,9 @@ def test_every_step_is_done_and_every_task_green(whole_run, cluster, s3, bucket)
 
 
 def test_a_job_ran_for_every_step_and_none_twice(whole_run, cluster):
-    jobs = cluster.jobs("elysium.run=whole")
+    jobs = cluster.jobs("elysium.run=retrain-whole")
     for row in STEPS:
-        names = [name for name in jobs if name.startswith(f"elysium-whole-{row.name}")]
+        names = [name for name in jobs if name.startswith(f"elysium-retrain-whole-{row.name}")]
         assert names, row.name
         for name in names:
             assert jobs[name]["status"].get("succeeded") == 1, name
@@ -44,7 +44,7 @@ def test_the_decision_says_why(whole_run, s3, bucket):
 
 def test_no_secret_in_any_log(whole_run, airflow, cluster):
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
-    assert secret not in cluster.logs("elysium.run=whole")
+    assert secret not in cluster.logs("elysium.run=retrain-whole")
     for row in STEPS:
         assert secret not in airflow.task_log(DAG, "whole", row.name)
 
@@ -65,7 +65,7 @@ def test_marking_a_running_task_removes_its_job(whole_run, airflow, cluster, cop
     cluster.wait_until(lambda: has_checkpoint(s3, bucket, "marked"), 600, "finetune to be at work")
     airflow.call("PATCH", f"/dags/{DAG}", {"is_paused": True})
     airflow.call("PATCH", f"/dags/{DAG}/dagRuns/marked/taskInstances/finetune", {"new_state": "failed"})
-    labels = "elysium.run=marked,app.kubernetes.io/component=finetune"
+    labels = "elysium.run=retrain-marked,app.kubernetes.io/component=finetune"
     cluster.wait_until(lambda: not cluster.jobs(labels), 120, "the marked task's Jobs to go")
     cluster.wait_until(lambda: not cluster.pods(labels), 120, "their pods to go")
 
@@ -81,5 +81,5 @@ def test_an_api_server_that_restarts_fails_nothing(whole_run, airflow, cluster, 
     tasks = airflow.wait(DAG, "restarted", 1200)
     assert tasks["finetune"]["state"] == "success"
     assert tasks["finetune"]["try_number"] == 1
-    for name, job in cluster.jobs("elysium.run=restarted,app.kubernetes.io/component=finetune").items():
+    for name, job in cluster.jobs("elysium.run=retrain-restarted,app.kubernetes.io/component=finetune").items():
         assert not job["status"].get("failed"), name

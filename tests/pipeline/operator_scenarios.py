@@ -20,7 +20,7 @@ from elysium.pipeline.dag_runs import place_of
 from elysium.pipeline.operators import CommandOperator, StepOperator
 
 PARAMS = {"workspace": "/workspace/run-1", "preset": "nano", "overrides": ["seed=3"], "runner": "kubernetes"}
-CONTEXT = {"params": PARAMS, "run_id": "weekly"}
+CONTEXT = {"params": PARAMS, "run_id": "weekly", "ti": SimpleNamespace(dag_id="elysium_retrain")}
 END = {"complete": True, "reason": "done", "exit_code": 0, "tail": ["done"], "again": False}
 
 
@@ -102,6 +102,13 @@ def play(api, home):
     found["event"] = [place_of(started).workspace, place_of(started).preset]
     found["scheduled"] = place_of({**started, "triggering_asset_events": {}}).workspace
     found["named"] = place_of({**started, "params": PARAMS}).workspace
+    found["of every DAG"] = {}
+    for dag in ("elysium_retrain", "elysium_evaluate", "elysium_promote"):
+        context = {**started, "triggering_asset_events": {}, "ti": SimpleNamespace(dag_id=dag)}
+        fresh(api)
+        outcome(lambda: step("ingest").execute(context))  # noqa: B023 - called at once
+        outcome(lambda: CommandOperator(task_id="promote", command=["registry", "approve"]).execute(context))  # noqa: B023
+        found["of every DAG"][dag] = [place_of(context).workspace, *api.jobs]
     return found
 
 

@@ -13,7 +13,7 @@ from elysium.pipeline.airflow import airflow_environment
 from elysium.pipeline.steps import STEPS
 
 SCENES = Path(__file__).with_name("operator_scenarios.py")
-NAME = "elysium-weekly-validate-raw"
+NAME = "elysium-retrain-weekly-validate-raw"
 
 
 @pytest.fixture(scope="module")
@@ -84,20 +84,20 @@ def test_trouble_at_the_beginning_is_retried_only_where_that_may_help(scenes, st
 
 
 def test_parts_are_done_side_by_side_before_the_step_itself(scenes):
-    names = ["elysium-weekly-curate-parts-0", "elysium-weekly-curate-parts-1"]
+    names = ["elysium-retrain-weekly-curate-parts-0", "elysium-retrain-weekly-curate-parts-1"]
     assert scenes["jobs of parts"] == names
     assert scenes["parts"]["trigger"]["jobs"] == names
-    assert scenes["after the parts"]["trigger"]["jobs"] == ["elysium-weekly-curate"]
+    assert scenes["after the parts"]["trigger"]["jobs"] == ["elysium-retrain-weekly-curate"]
     assert scenes["after the parts"]["kwargs"] == {"phase": 1}
 
 
 def test_a_mapped_part_is_a_job_of_its_own(scenes):
-    assert scenes["one part"]["trigger"]["jobs"] == ["elysium-weekly-curate-parts-1"]
+    assert scenes["one part"]["trigger"]["jobs"] == ["elysium-retrain-weekly-curate-parts-1"]
     assert "--shard" in scenes["command of one part"]
 
 
 def test_a_command_that_is_no_step_is_a_job_too_and_stopped_with_its_task(scenes):
-    assert scenes["command"]["trigger"]["jobs"] == ["elysium-weekly-champion"]
+    assert scenes["command"]["trigger"]["jobs"] == ["elysium-retrain-weekly-champion"]
     command = ["elysium", "evaluate", "champion", "--workspace", "/workspace/run-1"]
     assert scenes["command of a command"] == command
     assert scenes["jobs after a kill"] == []
@@ -105,8 +105,16 @@ def test_a_command_that_is_no_step_is_a_job_too_and_stopped_with_its_task(scenes
 
 def test_a_run_works_where_the_event_says_or_its_params_or_its_own_name(scenes):
     assert scenes["event"] == ["s3://b/new", "small"]
-    assert scenes["scheduled"] == "/workspace/weekly"
+    assert scenes["scheduled"] == "/workspace/retrain-weekly"
     assert scenes["named"] == "/workspace/run-1"
+
+
+def test_runs_of_two_dags_with_one_id_share_neither_workspace_nor_jobs(scenes):
+    """Such as those that the clock starts at one moment; and elysium_promote has a task that is called like a step."""
+    assert scenes["of every DAG"] == {
+        f"elysium_{dag}": [f"/workspace/{dag}-weekly", f"elysium-{dag}-weekly-ingest", f"elysium-{dag}-weekly-promote"]
+        for dag in ("retrain", "evaluate", "promote")
+    }
 
 
 def test_the_dag_makes_one_job_a_step_in_the_tables_order(jobs_api, tmp_path):

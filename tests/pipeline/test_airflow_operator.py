@@ -19,11 +19,13 @@ def execute(tmp_path):
     def run(before="", **params):
         code = f"""
             import json, signal, threading
+            from types import SimpleNamespace
             from elysium.pipeline.operators import StepOperator
             operator = StepOperator(task_id="ingest", step="ingest")
             {before}
+            of = SimpleNamespace(dag_id="elysium_retrain")
             try:
-                operator.execute({{"params": json.loads({json.dumps(json.dumps(params))}), "run_id": "run"}})
+                operator.execute({{"params": json.loads({json.dumps(json.dumps(params))}), "run_id": "run", "ti": of}})
             except Exception as error:
                 print(json.dumps([type(error).__name__, str(error)]))
         """

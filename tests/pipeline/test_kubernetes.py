@@ -2,6 +2,7 @@ import kubernetes_validate
 import pytest
 
 from elysium.errors import UsageError
+from elysium.pipeline.dag_runs import run_name
 from elysium.pipeline.kubernetes import JobRequest, Work, job_name, render_job, render_work, write_manifests
 from elysium.pipeline.profile import JobProfile
 from elysium.pipeline.steps import STEPS, step
@@ -113,10 +114,22 @@ def test_manifests_are_written_in_the_tables_order(tmp_path):
     assert [path.stem[3:] for path in sorted(paths)] == [row.name for row in STEPS]
 
 
-def test_long_run_ids_that_end_alike_have_jobs_of_their_own():
-    names = {job_name(f"{letter}{'x' * 100}", "warmup", 999) for letter in "ab"}
+@pytest.mark.parametrize("ids", [("a" + "x" * 100, "b" + "x" * 100), ("x" * 100 + "a", "x" * 100 + "b")])
+def test_long_run_ids_that_begin_or_end_alike_have_jobs_of_their_own(ids):
+    names = {job_name(run_id, "warmup", 999) for run_id in ids}
     assert len(names) == 2
     assert all(len(name) == 63 for name in names)
+
+
+@pytest.mark.parametrize("row", STEPS, ids=lambda row: row.name)
+def test_a_job_is_of_its_dag_for_all_to_see_also_where_the_run_id_is_long(row):
+    run_id = "manual__2026-11-01T10:00:00.123456+00:00_aB3dE6gH"
+    names = {job_name(run_name(dag, run_id), row.name, 999) for dag in ("elysium_evaluate", "elysium_retrain")}
+    assert [name.split("-")[:3] for name in sorted(names)] == [
+        ["elysium", "evaluate", "manual"],
+        ["elysium", "retrain", "manual"],
+    ]
+    assert all(len(name) <= 63 and name.endswith(f"-{row.name}-999") for name in names)
 
 
 def test_a_run_named_by_a_number_keeps_a_label_that_is_text():
