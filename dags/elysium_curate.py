@@ -48,14 +48,14 @@ with DAG(
         from elysium.pipeline.dag_runs import place_of
 
         place = place_of(get_current_context())
-        metrics = curated.get("metrics") or {}
+        metrics = curated["metrics"]
         records = sum(int(metrics.get(f"{split}_records") or 0) for split in ("train", "evaluation"))
         yield Metadata(
             TRACKS,
             {
                 "workspace": place.workspace,
                 "preset": place.preset,
-                "digest": curated.get("digest"),
+                "digest": curated["digest"],
                 "records": records,
                 "summary": curated["summary"],
             },

@@ -21,6 +21,7 @@ from elysium.pipeline.workspace import open_workspace
 
 if TYPE_CHECKING:
     from elysium.pipeline.jobs import Cluster, JobEnd, JobPlace
+    from elysium.pipeline.manifest import Manifest
 
 # Lines with this mark are for the person at the terminal; `run_dag` picks them out of Airflow's own.
 MARK = "[elysium] "
@@ -79,10 +80,9 @@ class CommandOperator(BaseOperator):
 
         place = place_of(context)
         end = JobEnd(**{**event, "tail": tuple(event["tail"])})
-        result = self._result(place, end)
-        if phase + 1 < len(self._phases(place)):
-            return self._on_kubernetes(place, phase + 1)
-        return result
+        phases = len(self._phases(place))
+        result = self._result(place, end, last=phase + 1 >= phases)
+        return result if phase + 1 >= phases else self._on_kubernetes(place, phase + 1)
 
     def on_kill(self) -> None:
         """Stops the work when its task is stopped: a process saves what it has, Jobs are removed."""
@@ -106,7 +106,11 @@ class CommandOperator(BaseOperator):
         if code:
             failure = AirflowFailException if code in _FINAL else AirflowException
             raise failure(f"{self.task_id} failed with exit code {code}: {summary}")
-        return said or {"summary": summary}
+        if not said:
+            raise AirflowException(
+                f"{self.task_id} ended well without its result, the JSON object of --json: {summary}"
+            )
+        return said
 
     def _keep(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -134,9 +138,10 @@ class CommandOperator(BaseOperator):
                 if self.deferrable:
                     jobs = cluster.submit(phases[phase])
                     break
-                result = self._result(place, run_job(cluster, phases[phase], patience=_patience()))
+                end = run_job(cluster, phases[phase], patience=_patience())
                 phase += 1
-                if phase == len(phases):
+                result = self._result(place, end, last=phase >= len(phases))
+                if phase >= len(phases):
                     return result
         except Unreachable as error:
             raise AirflowException(f"{self.task_id}: {error}") from None
@@ -148,13 +153,19 @@ class CommandOperator(BaseOperator):
         self.defer(trigger=trigger, method_name="resume", kwargs={"phase": phase})
         raise AssertionError("defer raises")
 
-    def _result(self, place: RunPlace, end: JobEnd) -> dict[str, Any]:
-        """Returns what the step says of its result, or raises why there is none."""
+    def _result(self, place: RunPlace, end: JobEnd, *, last: bool) -> dict[str, Any]:
+        """Returns what the work says of its result, or raises why there is none.
+
+        Args:
+            place: The run.
+            end: Of the Jobs of one phase.
+            last: Whether the work is done with it; a phase before publishes nothing.
+        """
         said, rest = _said(end.tail)
         if end.complete:
-            summary = str(said.get("summary") or end.reason)
-            self.log.info("%s", summary)
-            return said or {"summary": summary}
+            result = self._checked(place, said) if last else {"summary": end.reason}
+            self.log.info("%s", result.get("summary") or end.reason)
+            return result
         if end.exit_code == GateRefused.exit_code:
             raise AirflowSkipException(f"{self.task_id} refused: {said.get('summary') or end.reason}")
         if rest:
@@ -163,6 +174,19 @@ class CommandOperator(BaseOperator):
             self.log.error("    %s", line)
         # A Job has had its retries by the template; a second one would only have them again.
         raise (AirflowException if end.again else AirflowFailException)(f"{self.task_id} failed: {end.reason}")
+
+    def _checked(self, place: RunPlace, said: dict[str, Any]) -> dict[str, Any]:
+        """Returns the result of work whose Jobs are complete; tasks that build on it must not find it empty.
+
+        Args:
+            place: The run.
+            said: What the work printed of its result; empty where its last lines could not be read.
+        """
+        if not said:
+            raise AirflowException(
+                f"the Job of {self.task_id} is complete, but its result, its last line, is not known"
+            )
+        return said
 
 
 class StepOperator(CommandOperator):
@@ -198,24 +222,23 @@ class StepOperator(CommandOperator):
             print(
                 f"{MARK}        {manifest.seconds:6.1f} s  {manifest.peak_mib:6.0f} MiB  {manifest.summary}", flush=True
             )
-            return manifest.model_dump(mode="json", include={"summary", "digest", "metrics"})
+            return _shown(manifest)
         for line in failure_lines(home, row, code, tail):
             print(f"{MARK}{line}", flush=True)
         if code == GateRefused.exit_code and manifest is not None:
             raise AirflowSkipException(f"{row.name} refused: {manifest.summary}")
         return self._judged(code or 1, tail)
 
-    def _result(self, place: RunPlace, end: JobEnd) -> dict[str, Any]:
-        """Returns what the step says of its result; where the workspace can be seen from here, its manifest does."""
-        result = super()._result(place, end)
-        home = open_workspace(place.workspace)
-        visible = place.workspace.startswith("s3://") or Path(place.workspace).is_dir()
-        if self.shard is not None or not visible or "step" not in result:
-            return result
-        manifest = home.manifest(step(self.step))
-        if manifest is None or manifest.digest != result["digest"]:
+    def _checked(self, place: RunPlace, said: dict[str, Any]) -> dict[str, Any]:
+        """Returns the step's result; where the workspace can be seen from here, its manifest decides."""
+        if self.shard is not None:
+            return said or {"summary": f"part {self.shard} of {self.step} is done"}
+        if not place.workspace.startswith("s3://") and not Path(place.workspace).is_dir():
+            return super()._checked(place, said)
+        manifest = open_workspace(place.workspace).manifest(step(self.step))
+        if manifest is None or manifest.status != "done" or (said and manifest.digest != said.get("digest")):
             raise AirflowException(f"the Job of {self.step} is complete, but its manifest is not in {place.workspace}")
-        return result
+        return said or _shown(manifest)
 
     def _phases(self, place: RunPlace) -> list[list[dict[str, Any]]]:
         from dataclasses import replace
@@ -231,6 +254,11 @@ class StepOperator(CommandOperator):
         if self.divided and row.share and request.profile.shards > 1:
             phases.insert(0, render_work(Work.parts_of(row, request), request))
         return phases
+
+
+def _shown(manifest: Manifest) -> dict[str, Any]:
+    """Returns what tasks hand on of a finished step."""
+    return manifest.model_dump(mode="json", include={"summary", "digest", "metrics"})
 
 
 def _patience() -> float:

@@ -14,9 +14,11 @@ from airflow.models import Connection
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.sdk.exceptions import TaskDeferred
 from jobs_api import BACKOFF, COMPLETE, POLICY, JobsApi, pod
+from object_server import KEYS, serving
 
 from elysium.pipeline import trigger
 from elysium.pipeline.dag_runs import place_of
+from elysium.pipeline.manifest import Manifest
 from elysium.pipeline.operators import CommandOperator, StepOperator
 
 PARAMS = {"workspace": "/workspace/run-1", "preset": "nano", "overrides": ["seed=3"], "runner": "kubernetes"}
@@ -50,8 +52,28 @@ def fresh(api, **state):
     return api
 
 
-def resumed(operator, event, phase=0):
-    return outcome(lambda: operator.resume_execution("resume", {"event": {**END, **event}, "phase": phase}, CONTEXT))
+def resumed(operator, event, phase=0, **params):
+    context = {**CONTEXT, "params": {**PARAMS, **params}}
+    return outcome(lambda: operator.resume_execution("resume", {"event": {**END, **event}, "phase": phase}, context))
+
+
+def without_lines(objects):
+    """Jobs that are complete, and of whose last lines nothing is known; `raw_report` is what validate-raw publishes."""
+    command = CommandOperator(task_id="candidate", command=["registry", "candidate", "--json"])
+    manifest = Manifest(
+        step="validate-raw", status="done", key="k", digest="d", files={}, summary="2 clips", metrics={"clips": 2},
+        started="2026-01-01T00:00:00Z", seconds=1.0, peak_mib=1.0, code="1",
+    )  # fmt: skip
+    there = {"workspace": "s3://bucket/run"}
+    found = {"command": resumed(command, {"tail": ["a warning"]}), "workspace not seen": resumed(step(), {"tail": []})}
+    found["nothing published"] = resumed(step(), {"tail": []}, **there)
+    for status in ("refused", "done"):
+        text = manifest.model_copy(update={"status": status}).model_dump_json()
+        objects.put("run/raw_report/_manifest.json", text.encode())
+        found[status] = resumed(step(), {"tail": []}, **there)
+    found["another's line"] = resumed(step(), {"tail": ['{"summary": "x", "digest": "e"}']}, **there)
+    found["part"] = resumed(step("curate", shard="1/2"), {"tail": []}, **there)
+    return found
 
 
 def play(api, home):
@@ -74,6 +96,9 @@ def play(api, home):
     found["resumed"] = resumed(step(), {"tail": ["one", '{"summary": "2 clips", "digest": "d"}']})
     found["resumed, failed"] = resumed(step(), {"complete": False, "exit_code": 1, "reason": "the Job failed"})
     found["resumed, deleted"] = resumed(step(), {"complete": False, "exit_code": None, "again": True})
+    with serving() as objects:
+        os.environ |= {**KEYS, "AWS_ENDPOINT_URL": objects.address}
+        found["without lines"] = without_lines(objects)
     for status in (503, 403):
         fresh(api).answers["POST", "jobs"] = [(status, "jobs is forbidden" if status == 403 else "busy")]
         found[f"answered {status}"] = run(step())

@@ -40,6 +40,30 @@ def test_a_refused_gate_is_a_skip_with_its_reason(scenes):
     assert "2 clips are black" in scenes["refused"]["text"]
 
 
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("command", "the Job of candidate is complete, but its result, its last line, is not known"),
+        ("workspace not seen", "the Job of validate-raw is complete, but its result, its last line, is not known"),
+        ("nothing published", "its manifest is not in s3://bucket/run"),
+        ("refused", "its manifest is not in s3://bucket/run"),
+        ("another's line", "its manifest is not in s3://bucket/run"),
+    ],
+)
+def test_a_complete_job_without_its_result_is_not_green_and_may_be_tried_again(scenes, what, text):
+    assert scenes["without lines"][what]["raised"] == "AirflowException"
+    assert text in scenes["without lines"][what]["text"]
+
+
+def test_the_manifest_says_what_the_lines_would_have_said(scenes):
+    result = {"summary": "2 clips", "digest": "d", "metrics": {"clips": 2}}
+    assert scenes["without lines"]["done"] == {"result": result}
+
+
+def test_a_part_has_no_result_of_its_own(scenes):
+    assert "result" in scenes["without lines"]["part"]
+
+
 def test_a_failure_is_final_since_the_job_had_its_retries(scenes):
     assert scenes["failed"]["raised"] == "AirflowFailException"
     assert "ValueError: no" in scenes["failed"]["text"]
@@ -123,6 +147,7 @@ def test_the_dag_makes_one_job_a_step_in_the_tables_order(jobs_api, tmp_path):
     environment = {**airflow_environment(home), "KUBECONFIG": str(jobs_api.kubeconfig(home / "kubeconfig"))}
     environment |= {"PATH": os.environ["PATH"], "ELYSIUM_LOOK_SECONDS": "0.5"}
     jobs_api.ends = dict.fromkeys(range(1, 100), COMPLETE)
+    jobs_api.log = ['{"step": "any", "summary": "done", "digest": "d"}']
     conf = {"runner": "kubernetes", "workspace": "/workspace/run-1", "overrides": ["seed=3"]}
     command = [sys.executable, "-m", "airflow"]
     subprocess.run([*command, "db", "migrate"], env=environment, check=True, capture_output=True)
