@@ -28,7 +28,7 @@ from elysium.pipeline.job_troubles import (
     unmended,
     waiting_trouble,
 )
-from elysium.pipeline.jobs import Cluster, JobEnd, JobPlace, Unreachable, condition, explained
+from elysium.pipeline.jobs import Cluster, JobEnd, JobPlace, Unreachable, condition, explained, grace_seconds
 
 _TAIL = 20
 # A stream of lines is left now and then for a look at the Job: (connect, read) and whole, in seconds.
@@ -339,8 +339,7 @@ def _overdue(job: Any) -> bool:
         began = job.metadata.creation_timestamp
     if began is None:
         return False
-    grace = job.spec.template.spec.termination_grace_period_seconds or 30
-    allowed = job.spec.active_deadline_seconds + grace + _MARGIN
+    allowed = job.spec.active_deadline_seconds + grace_seconds(job) + _MARGIN
     return bool(datetime.datetime.now(datetime.UTC) - began > datetime.timedelta(seconds=allowed))
 
 

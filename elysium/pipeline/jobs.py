@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,14 @@ from elysium.errors import ElysiumError, UsageError
 Say = Callable[[str], None]
 # (connect, read) in seconds.
 TIMEOUT = (10, 60)
+# So much longer than a Job's grace period may its deletion last, in seconds.
+_DELETION_MARGIN = 300.0
 # Indexed Jobs are on by default from 1.22 and stable from 1.24 (Kubernetes' list of feature gates).
 _INDEXED_SINCE = (1, 24)
 
 
 class Unreachable(ElysiumError):
-    """The cluster's API does not answer, or has no time: what a later attempt may mend."""
+    """The cluster's API does not answer, has no time or no room: what a later attempt may mend."""
 
 
 @dataclass(frozen=True)
@@ -88,25 +90,34 @@ class Cluster:
         core: Client of its core group.
         say: Takes what happens, line by line.
         seconds: Between two looks at what takes time.
+        margin: Seconds beyond its grace period for which a Job that is deleted is waited for.
     """
 
-    def __init__(self, batch: BatchV1Api, core: CoreV1Api, say: Say, seconds: float = 5.0) -> None:
-        self.batch, self.core, self.say, self.seconds = batch, core, say, seconds
+    def __init__(
+        self,
+        batch: BatchV1Api,
+        core: CoreV1Api,
+        say: Say,
+        seconds: float = 5.0,
+        margin: float = _DELETION_MARGIN,
+    ) -> None:
+        self.batch, self.core, self.say, self.seconds, self.margin = batch, core, say, seconds, margin
 
     def submit(self, manifests: Sequence[dict[str, Any]]) -> JobPlace:
         """Makes the Jobs unless they live already.
 
         Jobs that ended earlier make way for new ones: whether their work still stands only the step itself can tell.
+        Where one of several is refused, none is left: the others would wait for it, with their GPUs.
 
         Raises:
             UsageError: If the cluster is too old for them.
-            Unreachable: If the API does not answer.
+            Unreachable: If the API does not answer, or Jobs of before do not go.
             ElysiumError: If it refuses.
         """
         place = JobPlace.of(manifests)
         try:
             self._demand_version(manifests)
-            while not self._submitted(manifests, place):
+            while not self._all_made(manifests, place, self._living(place)):
                 time.sleep(self.seconds)
         except (ApiException, HTTPError) as error:
             raise explained(f"make the Job {place.jobs[0]}", error) from error
@@ -144,24 +155,56 @@ class Cluster:
             return []
         return sorted(found.items, key=lambda event: str(event.last_timestamp or event.event_time or ""))
 
-    def _submitted(self, manifests: Sequence[dict[str, Any]], place: JobPlace) -> bool:
-        """Returns whether the Jobs are there; False after a look that must be followed by another one."""
-        found = {name: self.job(name, place.namespace) for name in place.jobs}
-        there = {name: job for name, job in found.items() if job is not None}
-        if any(job.metadata.deletion_timestamp is not None for job in there.values()):
-            return False
-        ended = {name: condition(job) for name, job in there.items()}
-        lives = any(end is None for end in ended.values())
-        if there and (not lives or any(end is not None and end.type == "Failed" for end in ended.values())):
-            # Also where some live: ranks do not go on without the one that failed.
-            self.delete(place)
-            return False
+    def _living(self, place: JobPlace) -> dict[str, Any]:
+        """Returns the Jobs that live, by name, when those that ended or are being deleted have gone."""
+        told, began = False, time.monotonic()
+        while True:
+            found = {name: self.job(name, place.namespace) for name in place.jobs}
+            there = {name: job for name, job in found.items() if job is not None}
+            leaving = next((job for job in there.values() if job.metadata.deletion_timestamp is not None), None)
+            if leaving is not None:
+                name, grace = leaving.metadata.name, grace_seconds(leaving)
+                if not told:
+                    told = True
+                    self.say(
+                        f"waits for the Job {name} of before to go; its pods have {grace} s to save what they have"
+                    )
+                if time.monotonic() - began > grace + self.margin:
+                    raise Unreachable(
+                        f"the Job {name} of before is still being deleted after {grace + self.margin:.0f} s: a "
+                        "finalizer holds it, or a node that does not answer holds its pods; see kubectl -n "
+                        f"{place.namespace} get pods -l job-name={name} -o wide"
+                    )
+            else:
+                ended = {name: condition(job) for name, job in there.items()}
+                # Also where some live: ranks do not go on without the one that failed.
+                failed = any(end is not None and end.type == "Failed" for end in ended.values())
+                if not failed and (not there or any(end is None for end in ended.values())):
+                    return there
+                self.delete(place)
+            time.sleep(self.seconds)
+
+    def _all_made(self, manifests: Sequence[dict[str, Any]], place: JobPlace, there: Mapping[str, Any]) -> bool:
+        """Makes what is not there yet; returns False where somebody else has made some of it meanwhile."""
         for manifest in manifests:
-            if manifest["metadata"]["name"] not in there and not self._made(manifest):
-                return False
+            if manifest["metadata"]["name"] in there:
+                continue
+            try:
+                if not self._made(manifest):
+                    return False
+            except ApiException as error:
+                if _is_refusal(error):
+                    self._leave_none(place)
+                raise
         name = place.jobs[0]
         self.say(f"Job {name} lives already: going on with it" if there else f"Job {name} begins")
         return True
+
+    def _leave_none(self, place: JobPlace) -> None:
+        try:
+            self.delete(place)
+        except (ApiException, HTTPError) as error:
+            self.say(f"{explained(f'remove the Job {place.jobs[0]}', error)}; what was made of it lives on")
 
     def _made(self, manifest: dict[str, Any]) -> bool:
         make = (
@@ -204,6 +247,13 @@ def condition(job: Any) -> Any | None:
     return None
 
 
+def grace_seconds(job: Any) -> int:
+    """Returns how long a Job's pods have from SIGTERM to SIGKILL."""
+    seconds = job.spec.template.spec.termination_grace_period_seconds
+    # The API writes the default out; a Job that is made up may lack it.
+    return 30 if seconds is None else int(seconds)
+
+
 def explained(what: str, error: ApiException | HTTPError) -> ElysiumError:
     """Returns the error for people: what could not be done and why, and whether waiting may help.
 
@@ -224,6 +274,11 @@ def explained(what: str, error: ApiException | HTTPError) -> ElysiumError:
     if error.status == 403:
         return ElysiumError(f"cannot {what}: the cluster denies it: {text}; the rights are in k8s/base")
     return ElysiumError(f"cannot {what}: the cluster refuses it: {text}")
+
+
+def _is_refusal(error: ApiException) -> bool:
+    """Returns whether the API has said no, rather than that it has no time or does not know who asks."""
+    return 400 <= (error.status or 0) < 500 and error.status not in (401, 429)
 
 
 def _message(error: ApiException) -> str:

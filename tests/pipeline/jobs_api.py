@@ -28,6 +28,7 @@ class JobsApi:
         events: Of whatever is asked for.
         log: Lines that every pod prints.
         logs: Lines of pods that print others, by the pod's name.
+        leaving: Looks at a Job for which it is there still, being deleted.
         asked: Method and last part of the path, in order.
         answers: For (method, resource), status and message instead of the usual answer, one after the other; the last
             stays. None is the usual answer.
@@ -36,7 +37,7 @@ class JobsApi:
     def __init__(self):
         self.jobs, self.services, self.asked, self.looks = {}, {}, [], 0
         self.ends, self.log, self.events, self.answers = {1: COMPLETE}, ["one", "two"], [], {}
-        self.logs = {}
+        self.logs, self.leaving = {}, 0
         self.pods, self.minor = [pod()], "30"
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -51,11 +52,11 @@ class JobsApi:
         thread.join()
 
     @contextlib.contextmanager
-    def cluster(self, say, seconds=0.01):
+    def cluster(self, say, seconds=0.01, **options):
         configuration = Configuration(host=self.url)
         configuration.retries = False
         with ApiClient(configuration) as client:
-            yield Cluster(BatchV1Api(client), CoreV1Api(client), say, seconds)
+            yield Cluster(BatchV1Api(client), CoreV1Api(client), say, seconds, **options)
 
     def kubeconfig(self, path):
         config = {
@@ -108,6 +109,9 @@ class JobsApi:
             else:
                 self.make(body)
             return 201, known[name]
+        if method == "DELETE" and kind == "jobs" and self.leaving and last in known:
+            known[last]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            return 200, {}
         if method == "DELETE":
             return (200, {}) if known.pop(last, None) else (404, {})
         if last == "log":
@@ -120,6 +124,10 @@ class JobsApi:
                 pods = pods.pop(0) if len(pods) > 1 else pods[0]
             return 200, {"items": [_named(made, name) for made in pods]}
         self.looks += 1
+        if last in self.jobs and self.jobs[last]["metadata"].get("deletionTimestamp"):
+            self.leaving -= 1
+            if self.leaving < 0:
+                del self.jobs[last]
         if last not in self.jobs:
             return 404, {"message": "not found"}
         if not self.jobs[last]["status"]["conditions"]:

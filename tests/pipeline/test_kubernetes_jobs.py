@@ -294,6 +294,56 @@ def test_ranks_of_which_one_failed_earlier_are_all_made_anew(jobs_api, run):
     assert jobs_api.methods("jobs") == ["POST", "POST"]
 
 
+@pytest.mark.parametrize("before", [0, 1], ids=["none was there", "one lived"])
+@pytest.mark.parametrize("message", ["jobs.batch is forbidden", "exceeded quota: jobs"], ids=["denied", "quota"])
+def test_ranks_of_which_one_is_refused_leave_none_that_waits_for_it(jobs_api, run, before, message):
+    manifests = ranks()
+    for manifest in manifests[1 : 1 + before]:
+        jobs_api.make(manifest)
+    jobs_api.answers["POST", "jobs"] = [None] * (1 - before) + [(403, message)]
+    jobs_api.ends, jobs_api.pods = {}, [pod("Running")]
+    with pytest.raises(ElysiumError, match=message):
+        run(*manifests)
+    assert not jobs_api.jobs
+    assert not jobs_api.services
+
+
+def test_ranks_that_are_half_made_when_the_api_goes_away_wait_for_the_retry(jobs_api, run):
+    jobs_api.answers["POST", "jobs"] = [None, (503, "restarting")]
+    with pytest.raises(Unreachable):
+        run(*ranks())
+    assert len(jobs_api.jobs) == 1
+
+
+def test_what_may_not_be_removed_after_a_refusal_is_told(jobs_api):
+    jobs_api.answers["POST", "jobs"] = [None, (403, "jobs.batch is forbidden")]
+    jobs_api.answers["DELETE", "jobs"] = [(403, "may not delete")]
+    said = []
+    with jobs_api.cluster(said.append) as cluster, pytest.raises(ElysiumError, match="is forbidden"):
+        run_job(cluster, ranks())
+    assert "cannot remove the Job elysium-run-finetune-0: the cluster denies it: may not delete" in said[-1]
+
+
+def test_a_job_that_goes_is_waited_for_and_that_is_said_once(jobs_api, run):
+    jobs_api.make(MANIFEST, COMPLETE)
+    jobs_api.leaving, jobs_api.ends = 4, {9: COMPLETE}
+    end, said = run()
+    assert end.complete
+    grace = MANIFEST["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert sum(f"waits for the Job {NAME} of before to go; its pods have {grace} s" in line for line in said) == 1
+
+
+def test_a_job_that_does_not_go_ends_the_wait_with_what_holds_it(jobs_api):
+    stuck = copy.deepcopy(MANIFEST)
+    stuck["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 0
+    jobs_api.make(stuck, COMPLETE)
+    jobs_api.leaving = 10**6
+    with jobs_api.cluster(lambda line: None, margin=0.05) as cluster, pytest.raises(Unreachable) as caught:
+        run_job(cluster, [MANIFEST])
+    assert f"the Job {NAME} of before is still being deleted" in str(caught.value)
+    assert "a finalizer holds it, or a node that does not answer" in str(caught.value)
+
+
 @pytest.mark.parametrize(("minor", "refused"), [("20", True), ("23+", True), ("24", False), ("37", False)])
 def test_indexed_jobs_are_refused_where_the_cluster_is_too_old(jobs_api, run, minor, refused):
     request = JobRequest("run", "/workspace/run", profile=JobProfile(nodes=2))
