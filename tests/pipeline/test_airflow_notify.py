@@ -87,3 +87,40 @@ def test_long_texts_keep_what_stands_first_and_last_and_no_secret(monkeypatch):
     assert text.startswith("first")
     assert text.endswith("last")
     assert "abc123" not in text
+
+
+@pytest.mark.parametrize(
+    ("line", "sent"),
+    [
+        ("AWS_SECRET_ACCESS_KEY=abc123 last", "AWS_SECRET_ACCESS_KEY=*** last"),
+        ("password: abc123", "password: ***"),
+        ('{"secret_key": "abc123", "bucket": "b"}', '{"secret_key": ***, "bucket": "b"}'),
+        ('{"password":"abc123 abc123","user":"u"}', '{"password":***,"user":"u"}'),
+        ("{'token': 'abc123', 'n': 1}", "{'token': ***, 'n': 1}"),
+        ('"{\\"api_key\\": \\"abc123\\"}"', '"{\\"api_key\\": ***'),
+        ("Authorization: Bearer abc123.x-y_z== and so on", "Authorization: Bearer *** and so on"),
+        ('{"Authorization": "Bearer abc123"}', '{"Authorization": "Bearer ***"}'),
+        ("Authorization: Basic abc123", "Authorization: Basic ***"),
+        ("Authorization: abc123 and so on", "Authorization: *** and so on"),
+        ("token: Bearer abc123", "token: *** ***"),
+        ("cannot clone https://user:abc123@host/x.git", "cannot clone https://***@host/x.git"),
+        ("postgresql://mlflow:abc@123@db:5432/mlflow", "postgresql://***@db:5432/mlflow"),
+        ("GET /x?X-Amz-Signature=abc123 failed", "GET /x?X-Amz-Signature=*** failed"),
+    ],
+)
+def test_what_looks_like_a_secret_goes_to_nobody(monkeypatch, line, sent):
+    with webhook() as (told, url):
+        monkeypatch.setenv("ELYSIUM_NOTIFY_URL", url)
+        notify.tell(line)
+    assert told[0][2]["text"] == sent
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["KeyError: 'approval'", "s3://bucket/runs/x@2 is empty", "see http://airflow/log?to=me@host", "4.2 tokens/s"],
+)
+def test_what_is_no_secret_is_sent_as_it_is(monkeypatch, line):
+    with webhook() as (told, url):
+        monkeypatch.setenv("ELYSIUM_NOTIFY_URL", url)
+        notify.tell(line)
+    assert told[0][2]["text"] == line
