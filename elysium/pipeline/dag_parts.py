@@ -98,7 +98,7 @@ def step_task(name: str, task_id: str | None = None, **options: Any) -> StepOper
     """
     row = step(name)
     profile = load_profile()
-    parts = profile.shards if row.sharded and options.get("divided", True) else 1
+    parts = profile.shards if row.share and options.get("divided", True) else 1
     found = limits(row, pods=max(parts, profile.nodes if row.multi_node else 1))
     return StepOperator(task_id=task_id or name, step=name, doc_md=row.summary, **found, **options)
 
