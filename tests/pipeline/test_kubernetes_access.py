@@ -21,8 +21,7 @@ from elysium.pipeline.steps import STEPS
 RIGHTS = {
     "elysium-airflow": {
         "jobs": {"create", "get", "list", "watch", "delete"},
-        "jobs/status": {"get"},
-        "services": {"create", "get", "delete"},
+        "services": {"create", "delete"},
         "pods": {"get", "list", "watch"},
         "events": {"get", "list", "watch"},
         "pods/log": {"get"},
