@@ -4,7 +4,7 @@ UV_VERSION := 0.13.8
 VENV := .venv
 KFP_VENV := .venv-kfp
 ARGS ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # uv does not read pip's settings: a folder of wheels that pip was told of serves uv too.
 ifdef PIP_FIND_LINKS
