@@ -32,7 +32,7 @@ from elysium.pipeline.workspace import sha256
 from elysium.registry import models
 from elysium.registry.store import open_store
 
-ENDPOINT = os.environ.get("ELYSIUM_S3_ENDPOINT")
+ENDPOINT = os.environ.get("ELYSIUM_S3_ENDPOINT") or os.environ.get("ELYSIUM_CLUSTER_S3")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 INITDB = str(BINARIES[-1] / "initdb") if BINARIES else shutil.which("initdb")

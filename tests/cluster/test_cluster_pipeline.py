@@ -51,10 +51,12 @@ def test_no_secret_in_any_log(whole_run, airflow, cluster):
 
 def test_clearing_a_finished_task_skips_its_work(whole_run, airflow, s3, bucket):
     before = manifest_of(s3, bucket, "whole", "validate-raw")
-    body = {"dry_run": False, "dag_run_id": "whole", "task_ids": ["validate-raw"], "include_downstream": False}
+    body = {"dry_run": False, "dag_run_id": "whole", "task_ids": ["validate-raw"], "only_failed": False}
+    tries = airflow.tasks(DAG, "whole")["validate-raw"]["try_number"]
     airflow.call("PATCH", f"/dags/{DAG}", {"is_paused": False})
     airflow.call("POST", f"/dags/{DAG}/clearTaskInstances", body)
     airflow.wait_for_task(DAG, "whole", "validate-raw", ("success",), 300)
+    assert airflow.tasks(DAG, "whole")["validate-raw"]["try_number"] == tries + 1
     assert manifest_of(s3, bucket, "whole", "validate-raw") == before
     assert "finished before" in airflow.task_log(DAG, "whole", "validate-raw")
 
