@@ -33,6 +33,7 @@ unit: install kubeflow-env
 	OMP_NUM_THREADS=1 pytest $(PYTEST_ARGS)
 
 test-cluster: install ## The proofs on the cluster that KUBECONFIG names; docs/cluster/testing.md says what they need.
+	$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python -c constraints.txt -e '.[server]'
 	pytest -p no:xdist -v tests/cluster $(ARGS)
 
 install: $(VENV)/.installed ## Makes .venv with everything but Kubeflow.
