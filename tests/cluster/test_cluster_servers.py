@@ -35,8 +35,9 @@ def local(cluster, tmp_path_factory):
 
 def airflow(place, *arguments):
     """Runs Airflow's command line where its scheduler is, and returns what it printed as JSON."""
-    printed = place.kubectl("exec", "deployment/airflow-scheduler", "--", "airflow", *arguments)
-    return json.loads(printed[printed.index("[") :]) if "json" in arguments else printed
+    printed = place.kubectl("exec", "deployment/airflow-scheduler", "-c", "scheduler", "--", "airflow", *arguments)
+    # Warnings come before it.
+    return json.loads(printed[printed.index("[{") :]) if "json" in arguments else printed
 
 
 def test_its_airflow_has_all_dags(local):

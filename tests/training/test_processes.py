@@ -17,9 +17,9 @@ from elysium.model import load_checkpoint
 from elysium.training.batches import GroupedOrder
 from elysium.training.processes import accumulation, samples_per_step
 
-STEPS = 50
+STEPS = 30
 RECIPE = (
-    f"steps={STEPS}", "logging_steps=1", "save_steps=40", "questions=2", "learning_rate=1e-3", "precision=float32",
+    f"steps={STEPS}", "logging_steps=1", "save_steps=20", "questions=2", "learning_rate=1e-3", "precision=float32",
     "coordinate_smoothing=1", "camera_motion=0.3", "global_batch_size=8", "mixture={sot: 1, rsot: 1, rec: 1}",
 )  # fmt: skip
 PLAIN = [sys.executable, "-m"]
