@@ -68,6 +68,7 @@ class JobWatch:
         self._told: set[str] = set()
         # By Job, and by the kind of what keeps its pods from running for good.
         self._since: dict[str, dict[str, float]] = {}
+        self._kinds: dict[str, set[str]] = {}
         self._final_looks = self._looks_for_lines = 0
         self._seen: set[str] = set()
 
@@ -187,8 +188,11 @@ class JobWatch:
             if refused is not None:
                 found[refused.kind] = refused
         self._seen.add(name)
-        for trouble in found.values():
-            self._tell(trouble.text)
+        for kind, trouble in found.items():
+            # Its text may change with each look: names of pods that were refused, what is used of a quota.
+            if kind not in self._kinds.get(name, ()):
+                self._tell(trouble.text)
+        self._kinds[name] = set(found)
         before, now = self._since.get(name, {}), time.monotonic()
         since = {kind: before.get(kind, now) for kind, trouble in found.items() if trouble.lasting}
         self._since[name] = since

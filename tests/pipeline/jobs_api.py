@@ -25,7 +25,7 @@ class JobsApi:
         jobs: Name to manifest, with the status that is answered.
         ends: Conditions that living Jobs have from so many looks at any of them on.
         pods: Of every Job; made by `pod`. Lists of them are answered one after the other; the last stays.
-        events: Of whatever is asked for.
+        events: Of whatever is asked for; or what returns them.
         log: Lines that every pod prints.
         logs: Lines of pods that print others, by the pod's name.
         leaving: Looks at a Job for which it is there still, being deleted.
@@ -98,7 +98,7 @@ class JobsApi:
         if path == "/version/":
             return 200, dict.fromkeys(_VERSION, "") | {"major": "1", "minor": self.minor}
         if kind == "events":
-            return 200, {"items": self.events}
+            return 200, {"items": self.events() if callable(self.events) else self.events}
         known = self.services if kind == "services" else self.jobs
         if method == "POST":
             name = body["metadata"]["name"]

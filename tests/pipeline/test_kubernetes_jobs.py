@@ -1,6 +1,8 @@
 """Jobs from start to end, against a small server that answers as the Kubernetes API does."""
 
 import copy
+import itertools
+import re
 import threading
 
 import pytest
@@ -146,10 +148,19 @@ def test_a_pod_that_gets_its_image_in_time_goes_on(jobs_api, run):
 
 def test_a_quota_that_is_spent_is_told_and_may_be_tried_again(jobs_api, run):
     jobs_api.ends, jobs_api.pods = {}, []
-    jobs_api.events = [event("FailedCreate", "pods is forbidden: exceeded quota: compute, requested: cpu=8")]
-    end, _ = run()
-    assert "quota is too small for it: pods is forbidden: exceeded quota: compute, requested: cpu=8" in end.reason
+    looks = itertools.count()
+
+    def refused():
+        # Another pod's name each time, as the controller tries again.
+        message = f'pods "x-{next(looks)}" is forbidden: exceeded quota: compute, requested: cpu=8'
+        return [event("FailedCreate", message)]
+
+    jobs_api.events = refused
+    end, said = run(patience=0.3)
+    assert next(looks) > 2
+    assert re.search(r"quota is too small for it: .* exceeded quota: compute, requested: cpu=8", end.reason)
     assert end.again
+    assert sum("quota is too small" in line for line in said) == 1
 
 
 def test_a_secret_that_cannot_be_mounted_is_told(jobs_api, run):
