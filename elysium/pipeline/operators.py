@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from elysium.errors import ElysiumError, GateRefused, UsageError
 from elysium.pipeline.dag_runs import RunPlace, place_of
 from elysium.pipeline.runner import failure_lines, run_process, step_command
+from elysium.pipeline.seconds import seconds_of
 from elysium.pipeline.steps import Resources, Role, step
 from elysium.pipeline.workspace import open_workspace
 
@@ -131,14 +131,16 @@ class CommandOperator(BaseOperator):
         from elysium.pipeline.trigger import JobTrigger, cluster_of
 
         try:
+            # Before any Job is made: what is wrong here must leave none behind.
+            patience = seconds_of("ELYSIUM_START_PATIENCE", 180, zero=True)
+            cluster = cluster_of(self.connection, self.log.info, seconds_of("ELYSIUM_LOOK_SECONDS", 5))
             phases = self._phases(place)
-            cluster = cluster_of(self.connection, self.log.info, _look_seconds())
             while True:
                 self._jobs = cluster, JobPlace.of(phases[phase])
                 if self.deferrable:
                     jobs = cluster.submit(phases[phase])
                     break
-                end = run_job(cluster, phases[phase], patience=_patience())
+                end = run_job(cluster, phases[phase], patience=patience)
                 phase += 1
                 result = self._result(place, end, last=phase >= len(phases))
                 if phase >= len(phases):
@@ -148,7 +150,7 @@ class CommandOperator(BaseOperator):
         except ElysiumError as error:
             raise AirflowFailException(f"{self.task_id}: {error}") from None
         trigger = JobTrigger(
-            jobs.namespace, list(jobs.jobs), list(jobs.services), self.connection, cluster.seconds, _patience()
+            jobs.namespace, list(jobs.jobs), list(jobs.services), self.connection, cluster.seconds, patience
         )
         self.defer(trigger=trigger, method_name="resume", kwargs={"phase": phase})
         raise AssertionError("defer raises")
@@ -259,14 +261,6 @@ class StepOperator(CommandOperator):
 def _shown(manifest: Manifest) -> dict[str, Any]:
     """Returns what tasks hand on of a finished step."""
     return manifest.model_dump(mode="json", include={"summary", "digest", "metrics"})
-
-
-def _patience() -> float:
-    return float(os.environ.get("ELYSIUM_START_PATIENCE", "180"))
-
-
-def _look_seconds() -> float:
-    return float(os.environ.get("ELYSIUM_LOOK_SECONDS", "5"))
 
 
 def _said(tail: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -8,8 +8,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from elysium.errors import UsageError
 from elysium.pipeline.remote_keeper import SECONDS
+from elysium.pipeline.seconds import seconds_of
 
 
 def endpoint() -> str | None:
@@ -32,14 +32,7 @@ def save_seconds() -> float:
     Raises:
         UsageError: If that is no number above 0.
     """
-    text = os.environ.get("ELYSIUM_SAVE_SECONDS") or str(SECONDS)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"ELYSIUM_SAVE_SECONDS is a number of seconds above 0, got {text!r}")
-    return seconds
+    return seconds_of("ELYSIUM_SAVE_SECONDS", SECONDS)
 
 
 def machine_name(home: Path) -> str:
